@@ -1,0 +1,106 @@
+"""Errors: the only place where they are raised.
+
+Three kinds, three ways. What is wrong with a shape or a setting is known before anything runs: ``require``.
+What is wrong with a value is known only when the value is: ``ensure`` raises in an eager call and, inside jit,
+vmap or grad, tells checkify and lets the caller poison its answer with NaN. What went badly (an optimiser that
+did not converge) is never an error, but a leaf of the result.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import checkify
+
+from pidjax._precision import is_traced
+from pidjax.typing import Array, ArrayLike
+
+__all__ = ["SUM_TOLERANCE", "as_float", "ensure", "pmf", "poison", "require", "sum_tolerance"]
+
+SUM_TOLERANCE = 1e-6
+
+
+def require(condition: bool, message: str, error: type[Exception] = ValueError) -> None:
+    """Raise ``error(message)`` unless a statically known condition holds."""
+    if not condition:
+        raise error(message)
+
+
+def ensure(condition: ArrayLike, message: Callable[[], str]) -> ArrayLike:
+    """Check a condition on values: ValueError when eager, ``checkify.debug_check`` when traced.
+
+    Args:
+        condition: a boolean scalar.
+        message: builds the text of the error, with the numbers found; called only for an eager failure.
+
+    Returns:
+        The condition, for ``poison``.
+    """
+    if is_traced(condition):
+        checkify.debug_check(jnp.asarray(condition), "pidjax: invalid input; call eagerly for the full message")
+    elif not bool(condition):
+        raise ValueError(message())
+    return condition
+
+
+def poison(tree: Any, ok: ArrayLike) -> Any:
+    """The tree with every floating leaf NaN where ``ok`` is false: a refused input gives no plausible number."""
+    if not is_traced(ok):
+        return tree
+    return jax.tree.map(lambda leaf: jnp.where(ok, leaf, jnp.nan), tree)
+
+
+def as_float(x: ArrayLike, name: str) -> Any:
+    """``x`` as a floating array: numpy when it is concrete and not a jax array, so that float64 stays float64."""
+    if not isinstance(x, jax.Array):
+        x = np.asarray(x)
+    require(
+        np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer) or x.dtype == bool
+        or jnp.issubdtype(x.dtype, jnp.floating),
+        f"{name} has dtype {x.dtype}; expected real numbers (float32 or float64)",
+        TypeError,
+    )
+    if jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize >= 4:
+        return x
+    return x.astype(np.float64 if isinstance(x, np.ndarray) else jnp.float32)
+
+
+def sum_tolerance(shape: tuple[int, ...], dtype: Any) -> float:
+    """How far from one a sum may be and still count as rounding: 1e-6, or what summing in ``dtype`` costs."""
+    return max(SUM_TOLERANCE, 4.0 * float(jnp.finfo(dtype).eps) * float(np.sqrt(np.prod(shape))))
+
+
+def pmf(p: ArrayLike, *, name: str, ndim: int | None = None, axes: str = "") -> Any:
+    """Check a probability mass function and return it divided by its sum.
+
+    Args:
+        p: the array; its sum over all axes must be one.
+        name: what the caller calls it, for the message.
+        ndim: the expected rank, or None for any.
+        axes: what the axes mean, for the message.
+
+    Returns:
+        The normalised array; all NaN where the values were refused inside jit.
+
+    Raises:
+        ValueError: wrong rank, empty axis, NaN or infinity, a negative cell, or a sum off by more than 1e-6.
+        TypeError: not real numbers.
+    """
+    p = as_float(p, name)
+    require(
+        ndim is None or p.ndim == ndim,
+        f"{name} has rank {p.ndim} (shape {p.shape}); expected rank {ndim}{', axes ' + axes if axes else ''}. "
+        "From samples, make one with pidjax.joint_pmf; for a batch of problems use jax.vmap",
+    )
+    require(p.size > 0, f"{name} has an empty axis (shape {p.shape}); every alphabet needs at least one symbol")
+    xp: Any = jnp if isinstance(p, jax.Array) else np
+    total = xp.sum(p)
+    ok = ensure(xp.all(xp.isfinite(p)), lambda: f"{name} has {int(np.sum(~np.isfinite(p)))} cells that are NaN or "
+                "infinite; a probability mass function is finite: look where it was divided by zero")
+    ok &= ensure(xp.all(xp.logical_not(p < 0)), lambda: f"{name} has negative cells, the smallest {float(np.min(p)):g}; "
+                 "probabilities are >= 0: clip or refit before the call")
+    ok &= ensure(abs(total - 1) <= sum_tolerance(p.shape, p.dtype), lambda: f"{name} sums to {float(total):.9g}, "
+                 f"expected 1 (to {SUM_TOLERANCE:g}); divide by the sum: {name} / {name}.sum()")
+    return poison(p / total, ok)
