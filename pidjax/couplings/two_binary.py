@@ -1,0 +1,97 @@
+"""Two binary sources, any number of labels: one scalar root.
+
+The optimal couplings ``q(x1, x2 | y)`` of given marginals share one log odds ratio lambda, that of their mixture:
+``log m00 m11 / (m01 m10) = lambda``. The left side less the right decreases in lambda, so a safeguarded Newton
+iteration finds the root; a root at infinity (a cell of q that vanishes) is met by the end of the bracket.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from pidjax.couplings.certificate import Potentials, Primal, Result, dual_bound, primal_bound, ratio
+from pidjax.info import safe_log
+from pidjax.typing import Array
+
+__all__ = ["two_binary"]
+
+MAX_STEPS = 80
+
+
+def _couplings(one1: Array, one2: Array, log_odds: Array) -> Array:
+    """Couplings ``(2, 2, k)`` of Bernoulli(one1[y]) and Bernoulli(one2[y]) with a common log odds ratio.
+
+    Built on the smaller off-diagonal cell (for a negative log odds ratio: of the table with x2 flipped), which
+    is exact to rounding however small it is.
+    """
+    flip = log_odds < 0
+    odds = jnp.exp(-jnp.abs(log_odds))  # in (0, 1]
+    other = jnp.where(flip, 1 - one2, one2)
+    low, high = jnp.minimum(one1, other), jnp.maximum(one1, other)
+    spread = high - low
+    linear = spread + odds * (1 - spread)
+    constant = odds * low * (1 - high)
+    small = 2 * constant / (linear + jnp.sqrt(linear**2 + 4 * (1 - odds) * constant))
+    small = jnp.where(constant > 0, small, 0.0)
+    both, neither = low - small, 1 - high - small
+    # The cell in which the likelier of the two is one and the other zero is spread + small.
+    first = jnp.where(one1 >= other, spread + small, small)
+    second = jnp.where(one1 >= other, small, spread + small)
+    table = jnp.stack([jnp.stack([neither, second]), jnp.stack([first, both])])
+    return jnp.where(flip, table[:, ::-1], table)
+
+
+def two_binary(p1: Array, p2: Array) -> Result:
+    """Solve one problem with ``p1 (2, k)`` and ``p2 (2, k)``."""
+    dtype = p1.dtype
+    # Beyond this a vanishing cell is below the unit roundoff, also where it goes like the root of the odds.
+    reach = 100.0 if dtype == jnp.float64 else 40.0
+    p_y = p1.sum(0)
+    one1, one2 = ratio(p1[1], p_y), ratio(p2[1], p2.sum(0))
+
+    def residual(log_odds: Array) -> tuple[Array, Array]:
+        q = _couplings(one1, one2, log_odds)
+        m = jnp.sum(q * p_y, -1)
+        value = jnp.log(m[0, 0]) + jnp.log(m[1, 1]) - jnp.log(m[0, 1]) - jnp.log(m[1, 0]) - log_odds
+        # A cell of q moves by the harmonic sum of its table; empty cells don't move.
+        inverse = jnp.sum(jnp.where(q > 0, 1 / jnp.where(q > 0, q, 1.0), jnp.inf), (0, 1))
+        slope = jnp.sum(p_y / inverse) * jnp.sum(1 / m) - 1
+        return value, slope
+
+    def unfinished(state: tuple[Array, ...]) -> Array:
+        x, low, high, steps, last = state
+        width = 4 * jnp.finfo(dtype).eps * jnp.maximum(1.0, jnp.abs(x))
+        return (steps < MAX_STEPS) & (high - low > width) & (last > width)
+
+    def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        x, low, high, steps, _ = state
+        value, slope = residual(x)
+        # A table without some row or column has no odds ratio: every lambda is optimal, stay.
+        value = jnp.where(jnp.isnan(value), 0.0, value)
+        low, high = jnp.where(value >= 0, x, low), jnp.where(value <= 0, x, high)
+        newton = x - value / slope
+        inside = (newton > low) & (newton < high)
+        new = jnp.where(inside, newton, (low + high) / 2)
+        return new, low, high, steps + 1, jnp.abs(new - x)
+
+    start = (jnp.zeros((), dtype), jnp.asarray(-reach, dtype), jnp.asarray(reach, dtype), jnp.asarray(0, jnp.int32),
+             jnp.asarray(jnp.inf, dtype))
+    log_odds, _, _, steps, _ = jax.lax.while_loop(unfinished, step, start)
+    q = _couplings(one1, one2, log_odds)
+    m = jnp.sum(q * p_y, -1)
+    # log q(x1,x2|y) p(y) / m has no interaction of x1 and x2 left, so it splits into potentials; what interaction
+    # there is (a root at infinity) goes to the cells that vanish: the additive fit weighted by q.
+    present = q > 0
+    level = jnp.where(present, safe_log(q) + safe_log(p_y) - safe_log(m)[:, :, None], 0.0)
+    inverse = jnp.where(present, 1 / jnp.where(present, q, 1.0), 0.0)
+    sign = jnp.array([[1.0, -1.0], [-1.0, 1.0]], dtype)[:, :, None]
+    interaction = jnp.where(jnp.all(present, (0, 1)), jnp.sum(sign * level, (0, 1)), 0.0)
+    level = level - sign * interaction * ratio(inverse, jnp.sum(inverse, (0, 1)))
+    # The support of q given y is a product set: means over what is present split an additive table exactly.
+    mean = ratio(jnp.sum(level, (0, 1)), jnp.sum(present, (0, 1)).astype(dtype))
+    a = ratio(jnp.sum(level, 1), jnp.sum(present, 1).astype(dtype)) - mean / 2
+    b = ratio(jnp.sum(level, 0), jnp.sum(present, 0).astype(dtype)) - mean / 2
+    a, b = jnp.where(p1 > 0, a, 0.0), jnp.where(p2 > 0, b, 0.0)
+    u, v = jnp.where(p1 > 0, jnp.exp(a), 0.0), jnp.where(p2 > 0, jnp.exp(b), 0.0)
+    primal = Primal(u, v, ratio(m, u @ v.T))
+    lower, potentials = dual_bound(p1, p2, Potentials(a, b))
+    return Result(lower.value, primal_bound(p1, p2, primal).value, potentials, primal, steps)
