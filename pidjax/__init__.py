@@ -1,1 +1,37 @@
-"""pidjax: how two modalities inform a target, exactly, with certificates and error bars."""
+"""pidjax: how two modalities inform a target, exactly, with certificates and error bars.
+
+All quantities are in nats; joints are ``p[x1, x2, y]``, target last. ``quantify`` is the one call from arrays to
+numbers, ``broja`` the exact solver under it.
+"""
+
+from pidjax import datasets
+from pidjax.couplings.broja import Solution, broja, union_information
+from pidjax.info import (
+    Informations,
+    conditional_entropy,
+    conditional_mutual_information,
+    entropy,
+    informations,
+    mutual_information,
+    to_bits,
+)
+from pidjax.pid import PID, Interval, from_union
+from pidjax.typing import Samples
+
+__all__ = [
+    "PID",
+    "Informations",
+    "Interval",
+    "Samples",
+    "Solution",
+    "broja",
+    "conditional_entropy",
+    "conditional_mutual_information",
+    "datasets",
+    "entropy",
+    "from_union",
+    "informations",
+    "mutual_information",
+    "to_bits",
+    "union_information",
+]

@@ -103,4 +103,7 @@ def pmf(p: ArrayLike, *, name: str, ndim: int | None = None, axes: str = "") -> 
                  "probabilities are >= 0: clip or refit before the call")
     ok &= ensure(abs(total - 1) <= sum_tolerance(p.shape, p.dtype), lambda: f"{name} sums to {float(total):.9g}, "
                  f"expected 1 (to {SUM_TOLERANCE:g}); divide by the sum: {name} / {name}.sum()")
-    return poison(p / total, ok)
+    if isinstance(p, jax.Array):
+        # An empty cell has no derivative (entropies are infinitely steep there): gradients stay in the support.
+        p = jnp.where(p == 0, 0.0, p)
+    return poison(p / xp.sum(p), ok)

@@ -1,4 +1,4 @@
-"""Dtypes are kept: the one place that decides in which precision an eager call runs."""
+"""Answers in kind: the one place that decides in which precision, and as what, an eager call answers."""
 
 import functools
 from collections.abc import Callable
@@ -18,19 +18,30 @@ def is_traced(*trees: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
 
 
-def in_own_precision(function: Callable[P, T]) -> Callable[P, T]:
-    """Let an eager call on float64 arrays answer in float64, whatever the user's ``jax_enable_x64``.
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) or leaf.dtype == np.uint32
 
-    The flag is set for the length of the call only. Anything traced follows the user's flag, as jax does.
+
+def _to_numpy(leaf: Any) -> Any:
+    """A jax array as NumPy, scalars as NumPy scalars (which can be formatted); anything else as it is."""
+    return np.asarray(leaf)[()] if isinstance(leaf, jax.Array) and not _is_key(leaf) else leaf
+
+
+def in_own_precision(function: Callable[P, T]) -> Callable[P, T]:
+    """NumPy in, NumPy out, in NumPy's precision; jax arrays and anything traced as jax does.
+
+    An eager call on NumPy arrays (random keys aside) runs with float64 at hand for its own length, whatever the
+    user's ``jax_enable_x64``, and answers in NumPy: a float64 jax array outside of that flag would be truncated,
+    with a warning, by the first arithmetic on it.
     """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        leaves = jax.tree.leaves((args, kwargs))
-        wide = any(getattr(leaf, "dtype", None) == np.float64 for leaf in leaves)
-        if wide and not is_traced(leaves):
-            with jax.enable_x64(True):
-                return function(*args, **kwargs)
-        return function(*args, **kwargs)
+        arrays = [leaf for leaf in jax.tree.leaves((args, kwargs)) if hasattr(leaf, "dtype")]
+        from_jax = any(isinstance(leaf, jax.Array) and not _is_key(leaf) for leaf in arrays)
+        if not arrays or from_jax:
+            return function(*args, **kwargs)
+        with jax.enable_x64(True):
+            return jax.tree.map(_to_numpy, function(*args, **kwargs))
 
     return call

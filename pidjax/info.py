@@ -49,11 +49,16 @@ def pointwise_information(p_xy: Array) -> Array:
     return jnp.where(p_xy == 0, 0.0, safe_log(p_xy) - safe_log(p_x)[:, None] - safe_log(p_y)[None, :])
 
 
+def mutual_information_of(p_xy: Array) -> Array:
+    """``mutual_information`` of an array that is already checked and normalised."""
+    return jnp.sum(p_xy * pointwise_information(p_xy))
+
+
 def joint_informations(p: Array) -> Informations:
     """``informations`` of an array that is already checked and normalised."""
     n1, n2, k = p.shape
     pairs = (p.sum(1), p.sum(0), p.reshape(n1 * n2, k))
-    return Informations(*(jnp.sum(q * pointwise_information(q)) for q in pairs))
+    return Informations(*(mutual_information_of(q) for q in pairs))
 
 
 @in_own_precision
@@ -125,7 +130,7 @@ def mutual_information(p_xy: ArrayLike) -> Array:
         0.693147
     """
     p_xy = jnp.asarray(_checks.pmf(p_xy, name="p_xy", ndim=2, axes="[x, y]"))
-    return jnp.sum(p_xy * pointwise_information(p_xy))
+    return mutual_information_of(p_xy)
 
 
 @in_own_precision

@@ -38,8 +38,8 @@ def _running(x: Array) -> Array:
 
 
 def _cumulative_units(n: int) -> int:
-    """How many units of roundoff a cumulative sum of n terms may lose (blocks of 16, all levels)."""
-    return 4 * depth(n) + 16
+    """How many units of roundoff a cumulative sum of n terms may lose: one a term, or blocks of 16 on all levels."""
+    return min(n, 4 * depth(n) + 16) + 2
 
 
 def _knots(p1: Array, p2: Array) -> tuple[Array, Array, Array, Array]:
@@ -53,7 +53,7 @@ def _knots(p1: Array, p2: Array) -> tuple[Array, Array, Array, Array]:
     ratio = jnp.where(masses.sum(0) > 0, log1 - log0, jnp.inf)
     ratio, order = jax.lax.sort((ratio, jnp.arange(ratio.shape[0])), num_keys=1)
     sign = jnp.where(order < p1.shape[0], 1.0, -1.0).astype(p1.dtype)
-    return ratio, order, masses[:, order] * sign, sign
+    return ratio, order, masses[:, order] * sign[None, :], sign
 
 
 def binary(p1: Array, p2: Array) -> Result:
@@ -112,7 +112,7 @@ def binary(p1: Array, p2: Array) -> Result:
     atoms = jnp.where((first == (sign > 0))[None, :], jnp.abs(signed), 0.0)
     ahead = jnp.stack([ahead0, ahead1])[:, :-1]
     change = first[1:] != first[:-1]
-    bridges = jnp.where(change[None, :], jnp.where(first[1:], ahead, -ahead), 0.0)
+    bridges = jnp.where(change[None, :], jnp.where(first[1:][None, :], ahead, -ahead), 0.0)
     atoms = jnp.concatenate([atoms, jnp.maximum(bridges, 0.0)], 1)
     upper = pairwise_sum(xlogx(atoms[0]) + xlogx(atoms[1]) - xlogx(atoms[0] + atoms[1]))
     # A lead that is misjudged by `noise` costs at most noise * phi'' integrated between the extreme knots; a
@@ -137,7 +137,8 @@ def _join(p1: Array, p2: Array) -> Array:
     p_y = p1.sum(0)
     first = lead >= -_cumulative_units(size) * unit(p1.dtype) * (t * p_y[0] + s * p_y[1])
     atoms = jnp.where((first == (sign > 0))[None, :], jnp.abs(signed), 0.0)
-    bridges = jnp.where((first[1:] != first[:-1])[None, :], jnp.where(first[1:], 1.0, -1.0) * ahead[:, :-1], 0.0)
+    ahead = ahead[:, :-1]
+    bridges = jnp.where((first[1:] != first[:-1])[None, :], jnp.where(first[1:][None, :], ahead, -ahead), 0.0)
     bridges = jnp.pad(jnp.maximum(bridges, 0.0), ((0, 0), (0, 1)))
     return jnp.stack([atoms, bridges], -1).reshape(2, 2 * size)[:, :-1]
 
@@ -159,7 +160,7 @@ def _kernel(p: Array, join: Array) -> Array:
         start = jnp.interp(ones, jax.lax.cummax(inside, axis=0), starts)
         overlap = jnp.minimum(ends[1:], start + mass) - jnp.maximum(ends[:-1], start)
         share = jnp.clip(quotient(overlap, left.sum(0)), 0.0, 1.0)
-        return left * (1 - share), share * left.sum(0)
+        return left * (1 - share)[None, :], share * left.sum(0)
 
     order = jnp.argsort(p[:, 1] * quotient(jnp.ones_like(p[:, 1]), p.sum(1)))
     _, taken = jax.lax.scan(take, join, p[order])

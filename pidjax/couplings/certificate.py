@@ -175,7 +175,7 @@ def coupling(p1: Array, p2: Array, q: Array) -> Array:
     q = q * jnp.minimum(1.0, ratio(p1, q.sum(1)))[:, None, :]
     q = q * jnp.minimum(1.0, ratio(p2, q.sum(0)))[None, :, :]
     e, f = jnp.maximum(p1 - q.sum(1), 0.0), jnp.maximum(p2 - q.sum(0), 0.0)
-    return q + e[:, None, :] * ratio(f, jnp.broadcast_to(f.sum(0), f.shape))[None, :, :]
+    return q + e[:, None, :] * ratio(f, f.sum(0, keepdims=True))[None, :, :]
 
 
 def primal_bound(p1: Array, p2: Array, primal: Primal) -> Bound:

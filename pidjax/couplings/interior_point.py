@@ -43,6 +43,7 @@ class _State(NamedTuple):
     regularisation: Array
     steps: Array
     best: _Best
+    done: Array
 
 
 class _Direction(NamedTuple):
@@ -132,7 +133,7 @@ def _solve(p1: Array, p2: Array, tol: Array, support: newton.Support | None) -> 
         return jnp.where(m1, a - shift[None], 0.0), jnp.where(m2, b + shift[None], 0.0)
 
     def step(state: _State) -> _State:
-        a, b, r, w, regularisation, steps, best = state
+        a, b, r, w, regularisation, steps, best, done = state
         u, v, s = exponentials(a, b)
         rho = jnp.where(pairs, r / s, 0.0)
         q1, q2 = u * (rho @ v), v * (rho.T @ u)
@@ -204,21 +205,26 @@ def _solve(p1: Array, p2: Array, tol: Array, support: newton.Support | None) -> 
         new_w = jnp.where(pairs, w + search.step_w * move.w, 1.0)
         # The slack may exceed -log s but never fall below it where that is positive.
         new_w = jnp.where(pairs, jnp.maximum(new_w, -jnp.log(exponentials(new_a, new_b)[2])), 1.0)
-        if large:
-            best = jax.lax.cond(mu < CERTIFY_BELOW, certify, lambda best, *_: best, best, new_a, new_b, new_r)
-        else:
-            best = certify(best, new_a, new_b, new_r)
         moved = jax.tree.map(lambda x, y: jnp.where(finite, x, y), (new_a, new_b, new_r, new_w), (a, b, r, w))
         regularisation = jnp.where(
             finite, jnp.maximum(regularisation / 100, least_regularisation), regularisation * 100
         )
-        return _State(*moved, regularisation, steps + 1, best)
+        return _State(*moved, regularisation, steps + 1, best, done)
 
-    def unfinished(state: _State) -> Array:
-        best = state.best
+    def certify_and_step(state: _State) -> _State:
+        # In this order, so that the certificate is compiled once and the start, too, is certified.
+        near = (jnp.sum(state.r * state.w) < CERTIFY_BELOW) | (state.steps == 0)
+        if large:
+            best = jax.lax.cond(near, certify, lambda best, *_: best, state.best, state.a, state.b, state.r)
+        else:
+            best = certify(state.best, state.a, state.b, state.r)
         # Below twice the allowance for rounding no iteration can narrow the bracket.
         enough = jnp.maximum(tol, 2 * (best.lower.margin + best.upper.margin))
-        return (state.steps < MAX_STEPS) & ~(best.upper.value - best.lower.value < enough)
+        done = best.upper.value - best.lower.value < enough
+        return jax.lax.cond(done, lambda state: state, step, state._replace(best=best, done=done))
+
+    def unfinished(state: _State) -> Array:
+        return ~state.done & (state.steps < MAX_STEPS)
 
     a0, b0 = recentre(a0, b0)
     u0, v0, s0 = exponentials(a0, b0)
@@ -229,8 +235,8 @@ def _solve(p1: Array, p2: Array, tol: Array, support: newton.Support | None) -> 
     )
     start = _State(
         a0, b0, r0, jnp.where(pairs, jnp.maximum(-jnp.log(s0), LEAST_SLACK), 1.0),
-        jnp.asarray(least_regularisation, dtype), jnp.asarray(0, jnp.int32), certify(nothing, a0, b0, r0),
+        jnp.asarray(least_regularisation, dtype), jnp.asarray(0, jnp.int32), nothing, jnp.asarray(False),
     )
-    end = jax.lax.while_loop(unfinished, step, start)
+    end = jax.lax.while_loop(unfinished, certify_and_step, start)
     best = end.best
     return Result(best.lower.value, best.upper.value, best.potentials, best.primal, end.steps)

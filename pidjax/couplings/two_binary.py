@@ -50,7 +50,7 @@ def two_binary(p1: Array, p2: Array) -> Result:
 
     def residual(log_odds: Array) -> tuple[Array, Array]:
         q = _couplings(one1, one2, log_odds)
-        m = jnp.sum(q * p_y, -1)
+        m = jnp.sum(q * p_y[None, None, :], -1)
         value = jnp.log(m[0, 0]) + jnp.log(m[1, 1]) - jnp.log(m[0, 1]) - jnp.log(m[1, 0]) - log_odds
         # A cell of q moves by the harmonic sum of its table; empty cells don't move.
         inverse = jnp.sum(jnp.where(q > 0, 1 / jnp.where(q > 0, q, 1.0), jnp.inf), (0, 1))
@@ -77,19 +77,19 @@ def two_binary(p1: Array, p2: Array) -> Result:
              jnp.asarray(jnp.inf, dtype))
     log_odds, _, _, steps, _ = jax.lax.while_loop(unfinished, step, start)
     q = _couplings(one1, one2, log_odds)
-    m = jnp.sum(q * p_y, -1)
+    m = jnp.sum(q * p_y[None, None, :], -1)
     # log q(x1,x2|y) p(y) / m has no interaction of x1 and x2 left, so it splits into potentials; what interaction
     # there is (a root at infinity) goes to the cells that vanish: the additive fit weighted by q.
     present = q > 0
-    level = jnp.where(present, safe_log(q) + safe_log(p_y) - safe_log(m)[:, :, None], 0.0)
+    level = jnp.where(present, safe_log(q) + safe_log(p_y)[None, None, :] - safe_log(m)[:, :, None], 0.0)
     inverse = jnp.where(present, 1 / jnp.where(present, q, 1.0), 0.0)
     sign = jnp.array([[1.0, -1.0], [-1.0, 1.0]], dtype)[:, :, None]
     interaction = jnp.where(jnp.all(present, (0, 1)), jnp.sum(sign * level, (0, 1)), 0.0)
-    level = level - sign * interaction * ratio(inverse, jnp.sum(inverse, (0, 1)))
+    level = level - sign * interaction[None, None, :] * ratio(inverse, jnp.sum(inverse, (0, 1), keepdims=True))
     # The support of q given y is a product set: means over what is present split an additive table exactly.
     mean = ratio(jnp.sum(level, (0, 1)), jnp.sum(present, (0, 1)).astype(dtype))
-    a = ratio(jnp.sum(level, 1), jnp.sum(present, 1).astype(dtype)) - mean / 2
-    b = ratio(jnp.sum(level, 0), jnp.sum(present, 0).astype(dtype)) - mean / 2
+    a = ratio(jnp.sum(level, 1), jnp.sum(present, 1).astype(dtype)) - mean[None, :] / 2
+    b = ratio(jnp.sum(level, 0), jnp.sum(present, 0).astype(dtype)) - mean[None, :] / 2
     a, b = jnp.where(p1 > 0, a, 0.0), jnp.where(p2 > 0, b, 0.0)
     u, v = jnp.where(p1 > 0, jnp.exp(a), 0.0), jnp.where(p2 > 0, jnp.exp(b), 0.0)
     primal = Primal(u, v, ratio(m, u @ v.T))

@@ -1,0 +1,233 @@
+"""The command line: ``pidjax quantify FILE ...`` and ``pidjax demo``."""
+
+import argparse
+import contextlib
+import csv
+import dataclasses
+import importlib.util
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from pidjax import _checks
+from pidjax.quantify import DISCRETISERS, METHODS, quantify
+from pidjax.report import Report
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+How do two modalities x1 and x2 inform a label y? I(x1,x2;y) splits into four parts, all >= 0:
+
+  R   redundancy  what both say: either one would do
+  U1  unique      what only x1 says
+  U2  unique      what only x2 says
+  S   synergy     what neither says alone and both say together
+
+R + U1 = I(x1;y), R + U2 = I(x2;y), R + U1 + U2 + S = I(x1,x2;y). The table comes with the certified
+distance to the exact optimum, bootstrap intervals, and what shuffled labels would give (the null)."""
+
+_EXAMPLES = """\
+examples:
+  pidjax demo
+      the left half of handwritten digits against the right half (needs pip install pidjax[examples])
+  pidjax quantify data.npz --x1 audio --x2 video --y label --json out.json --plot out.png
+      arrays by name: (n,) integers and strings are symbols, (n, ...) arrays and floats are features
+  pidjax quantify data.csv --x1 pulse,pressure --x2 smoker --y outcome --bins 5 --bits
+      columns by header: one of integers or words is symbols, several, or one of floats, are features
+
+Set JAX_COMPILATION_CACHE_DIR to a folder, and later runs are spared the compilation."""
+
+_HOW_TO_READ = """\
+How to read it: R is large because either half of a digit mostly gives the digit away; U1 and U2 are
+what only the left or only the right half shows. "null 95 %" is what chance gives with shuffled labels:
+an atom below it is no evidence. Too many symbols for the samples feign synergy; compare --bins 8."""
+
+_REFUSALS = (ValueError, TypeError, OverflowError, ImportError, OSError, csv.Error, zipfile.BadZipFile)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments, without the program's name; None means those of the process.
+
+    Returns:
+        The exit status: 0, or 2 when the input was refused (the reason goes to stderr).
+
+    Raises:
+        SystemExit: ``--help`` (status 0) or arguments that can't be parsed (status 2).
+
+    Example:
+        >>> main(["quantify", "no_such_file.npz", "--x1", "a", "--x2", "b", "--y", "c"])
+        2
+    """
+    # The OpenBLAS that JAX calls on CPUs reads this when it is loaded. Its threads gain nothing on matrices
+    # this small, and spin when other programs run: 60 s were seen where one thread took 2 s.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    options = _parser().parse_args(argv)
+    try:
+        _check_outputs(options)
+        x1, x2, y = options.load(options)
+        settings = ("method", "discretise", "bins", "bootstrap", "permutations")
+        with _progress() as progress:
+            report = quantify(
+                x1, x2, y, key=jax.random.key(options.seed), progress=progress,
+                **{name: getattr(options, name) for name in settings},
+            )  # fmt: skip
+        _write(dataclasses.replace(report, seed=options.seed), options)
+    except _REFUSALS as error:
+        print(f"pidjax: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    add = shared.add_argument
+    add("--method", choices=METHODS, default="auto", help="how to decompose (default auto, now discrete)")
+    add(
+        "--discretise", choices=DISCRETISERS, default="kmeans",
+        help="how features become symbols; quantile is for one column, none refuses features (kmeans)",
+    )  # fmt: skip
+    add("--bins", type=int, default=20, metavar="N", help="symbols that features become (default 20)")
+    add("--bits", action="store_true", help="show bits only; the JSON stays in nats")
+    add("--json", type=Path, metavar="OUT", help="write the report as JSON")
+    add("--plot", type=Path, metavar="OUT.png", help="draw the report (needs pip install pidjax[plot])")
+    add("--bootstrap", type=int, default=200, metavar="N", help="replicates for intervals; 0: none (200)")
+    add("--permutations", type=int, default=200, metavar="N", help="replicates for the null; 0: none (200)")
+    add("--seed", type=int, default=0, metavar="N", help="same seed, same answer (default 0)")
+
+    layout: dict[str, Any] = {
+        "description": _DESCRIPTION,
+        "epilog": _EXAMPLES,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+    parser = argparse.ArgumentParser(prog="pidjax", **layout)
+    commands = parser.add_subparsers(required=True, metavar="{quantify,demo}")
+    command = commands.add_parser("quantify", parents=[shared], help="decompose arrays of a file", **layout)
+    command.add_argument("file", metavar="FILE", type=Path, help=".npz, or .csv with a header row")
+    for name, what in (("x1", "first modality"), ("x2", "second modality"), ("y", "label")):
+        command.add_argument(f"--{name}", metavar="NAME", required=True, help=f"{what}: array or column(s)")
+    command.set_defaults(load=_load, epilogue=None)
+    command = commands.add_parser("demo", parents=[shared], help="decompose scikit-learn's digits", **layout)
+    command.set_defaults(load=_digits, epilogue=_HOW_TO_READ)
+    return parser
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuse now what would fail after the work is done."""
+    for path in (options.json, options.plot):
+        _checks.require(
+            path is None or path.absolute().parent.is_dir(),
+            f"can't write {path}: there is no such folder; make it first",
+        )
+    _checks.require(
+        options.plot is None or importlib.util.find_spec("matplotlib") is not None,
+        "--plot needs Matplotlib, which is an extra: pip install pidjax[plot]",
+    )
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None] | None]:
+    """What the work is at, on stderr, when that is a terminal; silence in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("starting") as status:
+        yield status.update
+
+
+def _write(report: Report, options: argparse.Namespace) -> None:
+    print(report.table(bits=options.bits))
+    if options.epilogue:
+        print(f"\n{options.epilogue}")
+    if options.json is not None:
+        text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
+        options.json.write_text(f"{text}\n", encoding="utf-8")
+    if options.plot is not None:
+        # Not pyplot, which would look for a display.
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+        report.plot(figure.add_subplot(), bits=options.bits)
+        figure.savefig(options.plot, dpi=200)
+
+
+def _load(options: argparse.Namespace) -> list[np.ndarray]:
+    path, suffix = options.file, options.file.suffix.lower()
+    _checks.require(
+        suffix in (".npz", ".csv"),
+        f"{path} is neither .npz nor .csv; save arrays with numpy.savez('data.npz', x1=..., x2=..., y=...)",
+    )
+    _checks.require(path.is_file(), f"there is no file {path}; look at the path and the current folder")
+    return (_from_npz if suffix == ".npz" else _from_csv)(path, [options.x1, options.x2, options.y])
+
+
+def _check_known(name: str, names: Sequence[str], path: Path, what: str) -> None:
+    _checks.require(name in names, f"{path} has no {what} {name!r}; it has: {', '.join(names)}")
+
+
+def _from_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        for name in names:
+            _check_known(name, file.files, path, "array")
+        return [file[name] for name in names]
+
+
+def _from_csv(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    header, rows = (lines[0], lines[1:]) if lines else ([], [])
+    for i, row in enumerate(rows, start=1):
+        _checks.require(
+            len(row) == len(header),
+            f"{path}: row {i} has {len(row)} cells, the header {len(header)}; quote cells that hold commas",
+        )
+
+    def column(name: str) -> np.ndarray:
+        _check_known(name, header, path, "column")
+        cells = [row[header.index(name)] for row in rows]
+        _checks.require(
+            "" not in cells,
+            f"{path}: column {name!r} has {cells.count('')} empty cells; drop or impute those rows first",
+        )
+        for kind in (int, float):
+            with contextlib.suppress(ValueError, OverflowError):
+                return np.array([kind(cell) for cell in cells], kind)
+        return np.array(cells)
+
+    def variable(selection: str) -> np.ndarray:
+        columns = {name: column(name) for name in map(str.strip, selection.split(","))}
+        if len(columns) == 1:
+            return columns.popitem()[1]
+        words = [name for name, values in columns.items() if values.dtype.kind == "U"]
+        _checks.require(
+            not words,
+            f"{path}: columns {', '.join(words)} hold words; several columns are features, so numbers",
+        )
+        return np.column_stack(list(columns.values()))
+
+    return [variable(name) for name in names]
+
+
+def _digits(_: argparse.Namespace) -> list[np.ndarray]:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        message = "the demo's digits come with scikit-learn, which is an extra: pip install pidjax[examples]"
+        raise ImportError(message) from error
+    digits = load_digits()
+    return [digits.images[:, :, :4], digits.images[:, :, 4:], digits.target]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

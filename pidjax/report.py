@@ -1,0 +1,274 @@
+"""The answer as a reader wants it: table, dictionary, picture.
+
+This is the one place where arrays leave the device and nats become bits.
+"""
+
+import importlib.metadata
+import platform
+import textwrap
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+
+from pidjax.info import Informations, to_bits
+from pidjax.pid import PID, Interval
+
+__all__ = ["Null", "Report"]
+
+# Atom, its name for a reader, its letter, its colour (Okabe and Ito's palette, made for colour-blind eyes).
+_ATOMS = (
+    ("redundancy", "redundancy", "R", "#0072B2"),
+    ("unique1", "unique to x1", "U1", "#E69F00"),
+    ("unique2", "unique to x2", "U2", "#56B4E9"),
+    ("synergy", "synergy", "S", "#009E73"),
+)
+_WIDTH = 96
+
+
+class Null(NamedTuple):
+    """What permuted labels give: each atom's mean and 95 % quantile (nats), and the estimate's p-value."""
+
+    mean: PID
+    quantile95: PID
+    p_value: PID
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("pidjax", "jax", "jaxlib", "numpy", "ott-jax"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # run from a source tree that was never installed
+            found[package] = "not installed"
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Report:
+    """A decomposition with its certificate, its error bars and what to beware of: floats, in nats.
+
+    Printing it gives a table in nats and bits; ``to_dict`` gives JSON, ``plot`` a picture.
+
+    Attributes:
+        pid: the estimate.
+        gap: certified width: the exact optimum for the observed table lies within ``gap`` above the union
+            information used.
+        information: I(X1;Y), I(X2;Y) and I(X1,X2;Y).
+        label_entropy: H(Y), the most that anything can say about y.
+        interval: 95 % bootstrap interval, ``Interval(lower=PID, upper=PID)``; None when switched off.
+        null: what permuted labels give; None when switched off.
+        samples: number of samples.
+        shape: sizes of the alphabets of x1, x2 and y.
+        method: how the numbers were made, in words.
+        bootstrap: number of bootstrap replicates.
+        permutations: number of permutations.
+        warnings: what to beware of, each with its numbers and a cure.
+        seed: the seed of the command line, or the words of the key.
+        versions: of python, pidjax and what it stands on.
+
+    Example:
+        >>> l = 0.6931471805599453
+        >>> report = Report(
+        ...     pid=PID(redundancy=0.0, unique1=0.0, unique2=0.0, synergy=l), gap=1e-12,
+        ...     information=Informations(0.0, 0.0, l), label_entropy=l, samples=4000, shape=(2, 2, 2),
+        ...     method="discrete")
+        >>> print(report)  # doctest: +ELLIPSIS
+        Partial information decomposition of 4000 samples
+        x1: 2 symbols, x2: 2 symbols, y: 2 labels; discrete
+        <BLANKLINE>
+                               nats     bits
+        redundancy    R     0.00000  0.00000
+        unique to x1  U1    0.00000  0.00000
+        unique to x2  U2    0.00000  0.00000
+        synergy       S     0.69315  1.00000
+        ...
+    """
+
+    pid: PID
+    gap: float
+    information: Informations
+    label_entropy: float
+    samples: int
+    shape: tuple[int, int, int]
+    method: str
+    interval: Interval | None = None
+    null: Null | None = None
+    bootstrap: int = 0
+    permutations: int = 0
+    warnings: tuple[str, ...] = ()
+    seed: int | tuple[int, ...] | None = None
+    versions: dict[str, str] = field(default_factory=_versions)
+
+    def __post_init__(self) -> None:
+        for name in ("pid", "gap", "information", "label_entropy", "interval", "null"):
+            object.__setattr__(self, name, jax.tree.map(float, jax.device_get(getattr(self, name))))
+
+    def __str__(self) -> str:
+        return self.table()
+
+    __repr__ = __str__
+
+    def table(self, *, bits: bool = False) -> str:
+        """The report as aligned plain text, at most 96 columns wide.
+
+        Args:
+            bits: show bits only; otherwise nats and bits side by side.
+
+        Returns:
+            The text, without a final line break.
+
+        Example:
+            >>> report = Report(
+            ...     pid=PID(redundancy=0.0, unique1=0.6931471805599453, unique2=0.0, synergy=0.0), gap=0.0,
+            ...     information=Informations(0.6931471805599453, 0.0, 0.6931471805599453),
+            ...     label_entropy=0.6931471805599453, samples=8, shape=(2, 1, 2), method="discrete")
+            >>> print(report.table(bits=True).splitlines()[5])
+            unique to x1  U1    1.00000
+        """
+        n1, n2, k = self.shape
+        title = [
+            f"Partial information decomposition of {_counted(self.samples, 'sample')}",
+            f"x1: {_counted(n1, 'symbol')}, x2: {_counted(n2, 'symbol')}, y: {_counted(k, 'label')}; {self.method}",
+        ]
+        scales = [(to_bits, "bits")] if bits else [(lambda nats: nats, "nats"), (to_bits, "bits")]
+        header = " " * 18
+        rows = [f"{name:<14}{letter:<4}" for _, name, letter, _ in _ATOMS]
+        names = ("I(x1;y)", "I(x2;y)", "I(x1,x2;y)", "H(y)")
+        others: dict[str, Any] = dict(zip(names, (*self.information, self.label_entropy), strict=True))
+        tail = [f"{name:<18}" for name in others]
+        for scale, unit in scales:
+            header += f"{unit:>9}"
+            atoms, interval = scale(self.pid), scale(self.interval)
+            for i, (atom, *_) in enumerate(_ATOMS):
+                rows[i] += f"{_fixed(getattr(atoms, atom)):>9}"
+                if interval is not None:
+                    low, high = (_fixed(getattr(end, atom), 4) for end in interval)
+                    rows[i] += f"{low:>9} ..{high:>7}"
+            gutter = ""
+            if interval is not None:
+                gutter = " " * 19
+                header += f"{'95 % interval':>19}"
+            for i, value in enumerate(others.values()):
+                tail[i] += f"{_fixed(scale(value)):>9}{gutter}"
+        if self.null is not None:
+            scale, unit = scales[0]
+            header += f"{'null 95 %':>12}{'p':>7}"
+            for i, (atom, *_) in enumerate(_ATOMS):
+                rows[i] += f"{_fixed(getattr(scale(self.null.quantile95), atom), 4):>12}"
+                rows[i] += f"{getattr(self.null.p_value, atom):>7.3f}"
+        lines = [*title, "", header, *rows, "", *tail, "", *self._notes(scales[0][1])]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _notes(self, unit: str) -> list[str]:
+        notes = [f"Certified for this table: the optimum is at most {self.gap:.1e} nats away."]
+        if self.interval is not None:
+            notes.append(f"Interval: {self.bootstrap} bootstrap replicates, recentred on the estimate.")
+        if self.null is not None:
+            means = ", ".join(
+                f"{letter} {_fixed((to_bits if unit == 'bits' else float)(getattr(self.null.mean, atom)), 4)}"
+                for atom, _, letter, _ in _ATOMS
+            )
+            notes.append(f"Null ({unit}): {self.permutations} permutations of y; their mean: {means}.")
+        for warning in self.warnings:
+            notes += textwrap.wrap(f"Warning: {warning}", _WIDTH, subsequent_indent="  ")
+        return notes
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as a dictionary that ``json.dumps`` takes.
+
+        Returns:
+            Keys ``pid`` {atom: value}, ``gap``, ``interval`` {atom: [low, high]} or None, ``null``
+            {atom: {mean, quantile95, p_value}} or None, ``information`` {x1, x2, x1x2}, ``units`` ("nats"),
+            ``warnings``, ``versions``, ``seed``.
+
+        Example:
+            >>> report = Report(
+            ...     pid=PID(redundancy=0.0, unique1=0.5, unique2=0.0, synergy=0.0), gap=0.0,
+            ...     information=Informations(0.5, 0.0, 0.5), label_entropy=0.6, samples=8, shape=(2, 1, 2),
+            ...     method="discrete")
+            >>> report.to_dict()["pid"]
+            {'redundancy': 0.0, 'unique1': 0.5, 'unique2': 0.0, 'synergy': 0.0}
+        """
+        atoms = [atom for atom, *_ in _ATOMS]
+        interval, null = self.interval, self.null
+        return {
+            "pid": {atom: getattr(self.pid, atom) for atom in atoms},
+            "gap": self.gap,
+            "interval": interval and {atom: [getattr(end, atom) for end in interval] for atom in atoms},
+            "null": null
+            and {atom: {name: getattr(pid, atom) for name, pid in null._asdict().items()} for atom in atoms},
+            "information": self.information._asdict(),
+            "units": "nats",
+            "warnings": list(self.warnings),
+            "versions": dict(self.versions),
+            "seed": list(self.seed) if isinstance(self.seed, tuple) else self.seed,
+        }
+
+    def plot(
+        self, ax: Any = None, *, bits: bool = False, position: float = 0.0, label: str | None = None
+    ) -> Any:
+        """Draw the atoms as one stacked bar, each with its interval.
+
+        The bar's height is I(X1,X2;Y). The error bar of an atom is drawn at the upper edge of its segment, as
+        if the segments below were exact; the four stand side by side. Call it again with the same ``ax`` and
+        another ``position`` to set bars side by side.
+
+        Args:
+            ax: Matplotlib axes to draw on; None makes a figure.
+            bits: draw in bits instead of nats.
+            position: where the bar stands.
+            label: what is written below the bar; None means the number of samples.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: Matplotlib is not installed.
+        """
+        if ax is None:
+            try:
+                from matplotlib import pyplot
+            except ImportError as error:
+                raise ImportError(
+                    "Report.plot needs Matplotlib, which is an extra: pip install pidjax[plot]"
+                ) from error
+            ax = pyplot.subplots(figsize=(4.6, 4.2), layout="constrained")[1]
+        scale = to_bits if bits else lambda nats: nats
+        pid, interval = scale(self.pid), scale(self.interval)
+        first = ax.get_legend() is None
+        bottom, width = 0.0, 0.7
+        for i, (atom, name, letter, colour) in enumerate(_ATOMS):
+            height = max(getattr(pid, atom), 0.0)
+            ax.bar(
+                position, height, width, bottom=bottom, color=colour, edgecolor="white", linewidth=0.8,
+                label=f"{name} ({letter})" if first else None,
+            )  # fmt: skip
+            if interval is not None:
+                low, high = (getattr(end, atom) for end in interval)
+                ax.errorbar(
+                    position + width * (i - 1.5) / 4, bottom + height,
+                    [[max(height - low, 0.0)], [max(high - height, 0.0)]],
+                    fmt="none", ecolor="black", elinewidth=1.4, capsize=4, capthick=1.4,
+                )  # fmt: skip
+            bottom += height
+        ticks = {} if first else dict(zip(ax.get_xticks(), ax.get_xticklabels(), strict=True))
+        ticks = {at: text.get_text() for at, text in ticks.items()}
+        ticks[position] = f"n = {self.samples}" if label is None else label
+        ax.set_xticks(list(ticks), list(ticks.values()))
+        ax.set_xlim(min(ticks) - 0.6, max(ticks) + 0.6)
+        ax.set_ylabel(f"information about y ({'bits' if bits else 'nats'})")
+        ax.spines[["top", "right"]].set_visible(False)
+        if first:
+            # Outside, so that it hides no bar; in the order of the stack.
+            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, reverse=True)
+        return ax
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _fixed(value: float, digits: int = 5) -> str:
+    """Fixed-point text, without the sign of a rounded-away negative."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"

@@ -1,0 +1,295 @@
+"""The public solver: exact truths, laws, gradients, composition with jax's transformations."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import alternating_sinkhorn
+
+import pidjax
+from pidjax import broja, datasets, union_information
+from pidjax.pid import PID
+
+ATOMS = ("redundancy", "unique1", "unique2", "synergy")
+SMALL_TASKS = [name for name in datasets.TASKS if datasets.task(name).joint.size <= 100]
+LARGE_TASKS = [name for name in datasets.TASKS if name not in SMALL_TASKS]
+
+
+def distance(x, y):
+    return max(float(np.max(np.abs(getattr(x, atom) - getattr(y, atom)))) for atom in ATOMS)
+
+
+def routes(shape):
+    n1, n2, k = shape
+    return ["interior_point"] + ["binary"] * (k == 2) + ["two_binary"] * ((n1, n2) == (2, 2))
+
+
+def dense(shape, seed=0):
+    p = np.random.default_rng(seed).exponential(size=shape)
+    return p / p.sum()
+
+
+@pytest.mark.parametrize("name", SMALL_TASKS)
+def test_every_task_is_solved_exactly_by_every_route(name):
+    task = datasets.task(name)
+    for method in ("auto", *routes(task.joint.shape)):
+        solution = broja(task.joint, tol=1e-10, method=method)
+        assert solution.gap <= 1e-10
+        assert distance(solution.pid, task.truth) <= 1e-9, method
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "and^6" else pytest.param(name, marks=pytest.mark.slow) for name in LARGE_TASKS]
+)
+def test_every_product_is_solved_exactly(name):
+    task = datasets.task(name)
+    solution = broja(task.joint, tol=5e-10)
+    assert solution.gap <= 5e-10
+    assert distance(solution.pid, task.truth) <= 1e-9
+
+
+@pytest.mark.parametrize(("shape", "seed"), [((2, 2, 3), 0), ((4, 3, 2), 1), ((4, 4, 3), 2)])
+def test_alternating_sinkhorn_agrees(shape, seed):
+    p = dense(shape, seed) + 0.2 / np.prod(shape)  # away from the boundary, where the reference converges linearly
+    p /= p.sum()
+    value, _ = alternating_sinkhorn(p.sum(1), p.sum(0))
+    solution = broja(p)
+    # Every reference iterate is a coupling up to Sinkhorn's own error, so its value is an upper bound.
+    assert solution.lower - 1e-9 <= value <= solution.upper + 1e-6
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 2, 5), (6, 5, 2), (5, 4, 3)])
+def test_the_union_needs_the_pairwise_marginals_alone(shape):
+    p = dense(shape, 3)
+    full, pair = broja(p), union_information(p.sum(1), p.sum(0))
+    assert abs(full.lower - pair.lower) <= 1e-9
+    assert np.isnan(pair.pid.synergy)
+    for atom in ATOMS[:3]:
+        assert abs(getattr(full.pid, atom) - getattr(pair.pid, atom)) <= 1e-9
+    assert np.isnan(pair.pointwise.synergy).all()
+    assert np.isfinite(pair.pointwise.redundancy).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 2, 4), (5, 3, 2), (4, 6, 3), (12, 12, 7)])
+@pytest.mark.parametrize("kind", datasets.KINDS)
+def test_pointwise_values_average_to_the_pid(shape, kind, x64):
+    p = np.asarray(datasets.random_joint(jax.random.key(5), shape, kind=kind))
+    for method in routes(shape):
+        solution = broja(p, method=method)
+        pointwise = solution.pointwise
+        assert pointwise.synergy.shape == p.shape
+        mean = jax.tree.map(lambda leaf: np.sum(solution.joint * leaf), pointwise)
+        assert distance(mean, solution.pid) <= 1e-11, method
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 2, 4), (5, 3, 2), (4, 6, 3), (12, 12, 7)])
+@pytest.mark.parametrize("kind", datasets.KINDS)
+def test_the_certificate_is_what_it_says(shape, kind, x64):
+    """Potentials are feasible and give lower; the coupling has the marginals and gives upper."""
+    p = np.asarray(datasets.random_joint(jax.random.key(6), shape, kind=kind))
+    for method in routes(shape):
+        solution = broja(p, method=method)
+        a, b = solution.potentials
+        occurs = (p.sum((1, 2)) > 0)[:, None] & (p.sum((0, 2)) > 0)[None, :]
+        log_sum = jax.nn.logsumexp(a[:, None, :] + b[None, :, :], axis=2)
+        assert np.max(log_sum[occurs]) <= 1e-14
+        p1, p2 = solution.marginals
+        entropy = float(pidjax.entropy(p.sum((0, 1))))
+        dual = np.sum(np.where(p1 > 0, p1 * a, 0)) + np.sum(np.where(p2 > 0, p2 * b, 0)) + entropy
+        assert abs(dual - solution.lower) <= 1e-12
+        q = solution.coupling
+        assert q.min() >= 0
+        assert max(np.abs(q.sum(1) - p1).max(), np.abs(q.sum(0) - p2).max()) <= 1e-14
+        attained = pidjax.informations(q).x1x2
+        assert solution.lower - 1e-12 <= attained <= solution.upper + 1e-12
+        assert solution.gap == solution.upper - solution.lower
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 2, 4), (5, 3, 2), (4, 6, 3)])
+def test_swapping_the_modalities_swaps_everything(shape):
+    p = dense(shape, 7)
+    for method in routes(shape):
+        one, two = broja(p, tol=1e-12, method=method), broja(p.transpose(1, 0, 2), tol=1e-12, method=method)
+        assert abs(one.pid.unique1 - two.pid.unique2) <= 1e-11
+        assert abs(one.pid.unique2 - two.pid.unique1) <= 1e-11
+        # Potentials are determined to about the square root of the gap in the flattest directions.
+        np.testing.assert_allclose(one.potentials.a, two.potentials.b, atol=1e-6)
+        np.testing.assert_allclose(one.pointwise.unique1, two.pointwise.unique2.transpose(1, 0, 2), atol=1e-6)
+        np.testing.assert_allclose(one.pointwise.synergy, two.pointwise.synergy.transpose(1, 0, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (3, 3, 2), (2, 2, 3), (3, 3, 3)])
+def test_equal_channels_get_the_symmetric_potentials(shape):
+    """Two conditionally independent sources with one channel: the optimum leaves the split of it free."""
+    channel = dense(shape[1:], 8)
+    p = channel[:, None, :] * channel[None, :, :] / channel.sum(0)
+    for method in routes(shape):
+        solution = broja(p / p.sum(), tol=1e-11, method=method)
+        pointwise = solution.pointwise
+        np.testing.assert_allclose(pointwise.unique1, pointwise.unique2.transpose(1, 0, 2), atol=1e-5)
+        np.testing.assert_allclose(solution.potentials.a, solution.potentials.b, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "method"), [((3, 4, 2), "binary"), ((2, 2, 3), "two_binary"),
+                                               ((3, 4, 3), "interior_point"), ((2, 2, 2), "interior_point")])
+def test_gradients_match_central_differences(shape, method, x64):
+    """On 50 random p, along a random direction that keeps p a pmf."""
+    keys = jax.random.split(jax.random.key(9), 50)
+    p = jax.vmap(lambda key: datasets.random_joint(key, shape))(keys)
+    p = (p + 0.1 / p[0].size) / 1.1
+    direction = jax.random.normal(jax.random.key(10), p.shape)
+    direction = direction * p  # stays inside
+    direction = direction - p * jnp.sum(direction, (1, 2, 3), keepdims=True)
+
+    def atoms(p):
+        pid = broja(p, tol=1e-12, method=method).pid
+        return jnp.stack([getattr(pid, atom) for atom in ATOMS])
+
+    # The error of a central difference is step^2 / 6 times a third derivative plus gap / step.
+    step = 3e-5
+    batch = jax.jit(jax.vmap(atoms))
+    numeric = (batch(p + step * direction) - batch(p - step * direction)) / (2 * step)
+    jacobian = jax.jit(jax.vmap(jax.jacrev(atoms)))(p)
+    exact = jnp.einsum("bsijk,bijk->bs", jacobian, direction)
+    np.testing.assert_allclose(exact, numeric, atol=1e-6)
+    forward = jax.vmap(lambda p, d: jax.jvp(atoms, (p,), (d,))[1])(p, direction)
+    np.testing.assert_allclose(forward, exact, atol=1e-12)
+
+
+def test_the_gradient_is_the_pointwise_value_less_its_mean(x64):
+    p = jnp.asarray(dense((4, 3, 3), 11))
+    solution = broja(p)
+    for atom in ATOMS:
+        gradient = jax.grad(lambda p, atom=atom: getattr(broja(p).pid, atom))(p)
+        expected = getattr(solution.pointwise, atom) - getattr(solution.pid, atom)
+        np.testing.assert_allclose(gradient, expected, atol=1e-12)
+
+
+def test_empty_cells_get_no_gradient(x64):
+    p = jnp.asarray(datasets.task("and").joint)
+    gradient = jax.grad(lambda p: broja(p).pid.synergy)(p)
+    assert (gradient[p == 0] == 0).all()
+    assert jnp.isfinite(gradient).all()
+
+
+def test_a_second_derivative_is_refused(x64):
+    p = jnp.asarray(dense((2, 2, 2), 11))
+    with pytest.raises(NotImplementedError, match="second derivative"):
+        jax.hessian(lambda p: broja(p).pid.synergy)(p)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 2, 4), (4, 3, 3)])
+def test_jit_vmap_and_grad_compose(shape, x64):
+    p = jax.vmap(lambda key: datasets.random_joint(key, shape))(jax.random.split(jax.random.key(12), 6))
+    batch = jax.jit(jax.vmap(broja))(p)
+    gradient = jax.jit(jax.vmap(jax.grad(lambda p: broja(p).pid.redundancy)))(p)
+    assert gradient.shape == p.shape
+    for i in range(6):
+        one = broja(np.asarray(p[i]))
+        assert abs(batch.lower[i] - one.lower) <= 1e-9
+        np.testing.assert_allclose(gradient[i], jax.grad(lambda p: broja(p).pid.redundancy)(p[i]), atol=1e-9)
+    assert batch.gap.shape == (6,)
+    assert batch.pointwise.synergy.shape == p.shape
+    assert batch.coupling.shape == p.shape
+    np.testing.assert_allclose(batch.coupling.sum(2), p.sum(2), atol=1e-14)
+
+
+def test_a_second_call_compiles_nothing():
+    p, q = dense((5, 4, 3), 13), dense((6, 3, 3), 14)  # one bucket: (6, 4, 3)
+    broja(p, tol=1e-8)
+    union_information(p.sum(1), p.sum(0))
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: compiled.append(name))
+    try:
+        broja(q, tol=1e-9)
+        union_information(q.sum(1), q.sum(0))
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert not [name for name in compiled if "compile" in name]
+
+
+def test_one_trace_serves_every_value():
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def synergy(p):
+        return broja(p).pid.synergy
+
+    for seed in range(3):
+        synergy(jnp.asarray(dense((3, 3, 3), seed)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 2, 3), (5, 7, 2), (5, 4, 3)])
+def test_dtypes_are_kept_and_the_flag_untouched(dtype, shape):
+    flag = jax.config.jax_enable_x64
+    for method in routes(shape):
+        solution = broja(dense(shape, 15).astype(dtype), method=method)
+        leaves = jax.tree.leaves((solution, solution.pointwise, solution.coupling, solution.gap))
+        assert {str(leaf.dtype) for leaf in leaves} <= {np.dtype(dtype).name, "int32"}
+    assert jax.config.jax_enable_x64 == flag
+    assert isinstance(broja(dense(shape)).lower, np.float64)  # NumPy in, NumPy out
+    assert isinstance(broja(jnp.asarray(dense(shape))).lower, jax.Array)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 2, 3), (5, 7, 2), (5, 4, 3), (12, 11, 4)])
+@pytest.mark.parametrize("kind", ["dense", "sparse", "noisy_copy"])
+def test_float32_brackets_the_float64_truth(shape, kind):
+    keys = jax.random.split(jax.random.key(16), 200)
+    p = jax.vmap(lambda key: datasets.random_joint(key, shape, kind=kind))(keys)
+    assert p.dtype == jnp.float32
+    exact = np.asarray(p, np.float64)
+    exact /= exact.sum((1, 2, 3), keepdims=True)
+    with jax.enable_x64(True):
+        truth = jax.jit(jax.vmap(lambda p: broja(p, tol=1e-10)))(exact)
+        below, above = np.asarray(truth.lower), np.asarray(truth.upper)
+    for method in routes(shape):
+        narrow = jax.jit(jax.vmap(lambda p, method=method: broja(p, method=method)))(p)
+        lower, upper = np.asarray(narrow.lower, np.float64), np.asarray(narrow.upper, np.float64)
+        assert (lower <= above).all()
+        assert (below <= upper).all()
+        assert np.median(narrow.gap) <= 1e-4  # honest, and still worth having
+
+
+def test_empty_symbols_change_nothing():
+    for shape in [(2, 2, 2), (2, 2, 3), (3, 4, 3)]:
+        p = dense(shape, 17)
+        wide = np.zeros(tuple(n + 3 for n in shape))
+        wide[np.ix_(*(np.sort(np.random.default_rng(18).permutation(n + 3)[:n]) for n in shape))] = p
+        assert distance(broja(p).pid, broja(wide).pid) <= 2e-9  # two certified gaps
+
+
+def test_label_marginals_are_reconciled_within_rounding():
+    p = dense((3, 4, 3), 19)
+    p1, p2 = p.sum(1), p.sum(0)
+    p2 = p2 * (1 + 5e-7 * np.array([1.0, -1.0, 0.0]))
+    assert abs(union_information(p1, p2 / p2.sum()).lower - broja(p).lower) <= 1e-5
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_one_symbol_or_one_label_says_nothing(n):
+    p = np.zeros((1, n, 3))
+    p[0] = dense((n, 3), 20)
+    solution = broja(p)
+    assert abs(solution.pid.redundancy) + abs(solution.pid.unique1) + abs(solution.pid.synergy) <= 1e-9
+    assert distance(broja(dense((n, 3, 1))).pid, PID(redundancy=0, unique1=0, unique2=0, synergy=0)) <= 1e-9
+
+
+@pytest.mark.slow
+def test_a_million_symbols_in_each_modality_fit_in_a_gigabyte():
+    """Measured in a process of its own, whose peak memory is its own."""
+    import subprocess
+    import sys
+
+    script = """
+import resource, numpy as np, pidjax
+rng = np.random.default_rng(0); n = 10**6
+t1, t2 = rng.beta(2, 2, n), rng.beta(3, 3, n)
+t2 = np.clip(t2 - t2.mean() + t1.mean(), 1e-9, 1 - 1e-9); t2 *= t1.mean() / t2.mean()
+make = lambda t: np.stack([1 - t, t], 1) / n
+s = pidjax.union_information(make(t1), make(t2))
+print(s.gap, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert float(out[0]) <= 1e-9
+    assert float(out[1]) <= 1024
