@@ -189,38 +189,44 @@ def _with_envelope(lower: Array, p1: Array, p2: Array, potentials: Potentials) -
     return jax.lax.stop_gradient(lower - value) + value
 
 
-@functools.partial(jax.jit, static_argnames="method")
-def _solve_marginals(p1: Array, p2: Array, tol: ArrayLike, support: Support | None, method: str) -> tuple[Result, PID]:
+def _solution(p1: Array, p2: Array, joint: Array | None, tol: ArrayLike, support: Support | None, method: str) -> Solution:
+    """Solve and assemble; all leaves but ``lower`` and ``pid`` are constants under differentiation."""
     result = _bracket(p1, p2, tol, support, method)
     lower = _with_envelope(result.lower, p1, p2, result.potentials)
-    i1, i2 = mutual_information_of(p1), mutual_information_of(p2)
-    return result._replace(lower=lower), from_union(i1, i2, jnp.full_like(lower, jnp.nan), lower)
-
-
-@functools.partial(jax.jit, static_argnames="method")
-def _solve_joint(p: Array, tol: ArrayLike, support: Support | None, method: str) -> tuple[Result, PID]:
-    p1, p2 = p.sum(1), p.sum(0)
-    result = _bracket(p1, p2, tol, support, method)
-    lower = _with_envelope(result.lower, p1, p2, result.potentials)
-    return result._replace(lower=lower), from_union(*joint_informations(p), lower)
-
-
-def _solution(solved: tuple[Result, PID], p1: Array, p2: Array, joint: Array | None) -> Solution:
-    """Assemble what the user sees; all but ``lower`` and ``pid`` are constants under differentiation."""
-    result, pid = solved
-    a, b = (jnp.where(p > 0, x, jnp.where(jnp.isnan(p), jnp.nan, -jnp.inf)) for p, x in
-            zip((p1, p2), result.potentials, strict=True))
-    solution = Solution(
-        lower=result.lower, upper=result.upper, pid=pid, potentials=Potentials(a, b), steps=result.steps,
-        marginals=(p1, p2), joint=joint, primal=result.primal,
+    if joint is None:
+        i1, i2, i12 = mutual_information_of(p1), mutual_information_of(p2), jnp.full_like(lower, jnp.nan)
+    else:
+        i1, i2, i12 = joint_informations(joint)
+    a, b = (
+        jnp.where(p > 0, x, jnp.where(jnp.isnan(p), jnp.nan, -jnp.inf))
+        for p, x in zip((p1, p2), result.potentials, strict=True)
     )
-    constant = jax.lax.stop_gradient(solution)
-    return replace(constant, lower=result.lower, pid=pid)
+    constants = jax.lax.stop_gradient(
+        {
+            "upper": result.upper,
+            "potentials": Potentials(a, b),
+            "steps": result.steps,
+            "marginals": (p1, p2),
+            "joint": joint,
+            "primal": result.primal,
+        }
+    )
+    return Solution(lower=lower, pid=from_union(i1, i2, i12, lower), **constants)
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _solve_marginals(p1: Array, p2: Array, tol: ArrayLike, support: Support | None, method: str) -> Solution:
+    return _solution(p1, p2, None, tol, support, method)
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _solve_joint(p: Array, tol: ArrayLike, support: Support | None, method: str) -> Solution:
+    return _solution(p.sum(1), p.sum(0), p, tol, support, method)
 
 
 def _bucket(n: int) -> int:
     """The alphabet size that a problem of n symbols is padded to, so that a new shape rarely costs a compile."""
-    for size in (1, 2, 3, 4, 6, 8, 12, 16):
+    for size in (2, 4, 6, 8, 12, 16):
         if n <= size:
             return size
     step = 1 << ((n - 1).bit_length() - 4)  # an eighth of the octave: at most 12.5 % more symbols
@@ -243,15 +249,20 @@ def _support(p1: np.ndarray, p2: np.ndarray, method: str) -> Support | None:
                      for o in occupied))
 
 
-def _cropped(solved: tuple[Result, PID], n1: int, n2: int) -> tuple[Result, PID]:
+def _cropped(solution: Solution, n1: int, n2: int) -> Solution:
     """Undo the padding, on the host: a slice on the device would be compiled for every shape."""
-    result, pid = solved
-    cut = lambda x, *n: x if x.shape == n else jnp.asarray(np.asarray(x)[tuple(slice(m) for m in n)])
-    (a, b), primal = result.potentials, result.primal
-    k = a.shape[1]
-    if primal is not None:
-        primal = Primal(cut(primal.u, n1, k), cut(primal.v, n2, k), cut(primal.rho, n1, n2))
-    return result._replace(potentials=Potentials(cut(a, n1, k), cut(b, n2, k)), primal=primal), pid
+
+    def cut(x: Array, *sizes: int) -> Array:
+        return x if x.shape[: len(sizes)] == sizes else jax.device_put(np.asarray(x)[tuple(map(slice, sizes))])
+
+    (a, b), (p1, p2), joint, primal = solution.potentials, solution.marginals, solution.joint, solution.primal
+    return replace(
+        solution,
+        potentials=Potentials(cut(a, n1), cut(b, n2)),
+        marginals=(cut(p1, n1), cut(p2, n2)),
+        joint=None if joint is None else cut(joint, n1, n2),
+        primal=None if primal is None else Primal(cut(primal.u, n1), cut(primal.v, n2), cut(primal.rho, n1, n2)),
+    )
 
 
 def _reconciled(p1: Any, p2: Any) -> tuple[Any, Any]:
@@ -321,11 +332,10 @@ def union_information(p_x1y: ArrayLike, p_x2y: ArrayLike, *, tol: float = 1e-9, 
     dtype = jnp.result_type(p1, p2)
     if is_traced(p1, p2, tol):
         p1, p2 = _reconciled(jnp.asarray(p1, dtype), jnp.asarray(p2, dtype))
-        return _solution(_solve_marginals(p1, p2, tol, None, route), p1, p2, None)
+        return _solve_marginals(p1, p2, tol, None, route)
     p1, p2 = _reconciled(np.asarray(p1, dtype), np.asarray(p2, dtype))
-    wide1, wide2 = _padded(p1, (0,)), _padded(p2, (0,))
-    solved = _solve_marginals(wide1, wide2, tol, _support(wide1, wide2, route), route)
-    return _solution(_cropped(solved, n1, n2), jnp.asarray(p1), jnp.asarray(p2), None)
+    p1, p2 = _padded(p1, (0,)), _padded(p2, (0,))
+    return _cropped(_solve_marginals(p1, p2, tol, _support(p1, p2, route), route), n1, n2)
 
 
 @in_own_precision
@@ -367,9 +377,6 @@ def broja(p: ArrayLike, *, tol: float = 1e-9, method: str = "auto") -> Solution:
     n1, n2, k = p.shape
     route = _route(method, n1, n2, k)
     if is_traced(p, tol):
-        p = jnp.asarray(p)
-        return _solution(_solve_joint(p, tol, None, route), p.sum(1), p.sum(0), p)
-    p = np.asarray(p)
-    wide = _padded(p, (0, 1))
-    solved = _solve_joint(wide, tol, _support(wide.sum(1), wide.sum(0), route), route)
-    return _solution(_cropped(solved, n1, n2), jnp.asarray(p.sum(1)), jnp.asarray(p.sum(0)), jnp.asarray(p))
+        return _solve_joint(jnp.asarray(p), tol, None, route)
+    p = _padded(np.asarray(p), (0, 1))
+    return _cropped(_solve_joint(p, tol, _support(p.sum(1), p.sum(0), route), route), n1, n2)
