@@ -45,9 +45,9 @@ examples:
 Set JAX_COMPILATION_CACHE_DIR to a folder, and later runs are spared the compilation."""
 
 _HOW_TO_READ = """\
-How to read it: R is large because either half of a digit mostly gives the digit away; U1 and U2 are
-what only the left or only the right half shows. "null 95 %" is what chance gives with shuffled labels:
-an atom below it is no evidence. Too many symbols for the samples feign synergy; compare --bins 8."""
+How to read it: R is what either half of a digit gives away, U1 and U2 what only the left or only the
+right half shows, S what takes both. "null 95 %" is what chance gives with shuffled labels: an atom below
+it is no evidence. Too many symbols for the samples feign synergy; compare --bins 8."""
 
 _REFUSALS = (ValueError, TypeError, OverflowError, ImportError, OSError, csv.Error, zipfile.BadZipFile)
 
@@ -177,7 +177,7 @@ def _check_known(name: str, names: Sequence[str], path: Path, what: str) -> None
 
 
 def _from_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         for name in names:
             _check_known(name, file.files, path, "array")
         return [file[name] for name in names]

@@ -138,19 +138,20 @@ def _clusters(key: Key, x: Array, weight: Array, *, bins: int) -> Array:
     # ott mixes its arguments with the default float: anything else would change dtype in its loop.
     x, weight = x.astype(float), weight.astype(float)
     # A padded row becomes a copy of a real one, or it would attract a start or a cluster that has run empty.
-    x = jnp.where((weight > 0)[:, None], x, x[jnp.argmax(weight)])
-    return k_means(_standardised(x, weight), bins, weights=weight, n_init=_STARTS, rng=key).assignment.astype(
-        jnp.int32
-    )
+    x = jnp.where((weight > 0)[:, None], x, x[jnp.argmax(weight)][None, :])
+    # ott broadcasts ranks, which a user may have forbidden to their own code.
+    with jax.numpy_rank_promotion("allow"):
+        found = k_means(_standardised(x, weight), bins, weights=weight, n_init=_STARTS, rng=key)
+    return found.assignment.astype(jnp.int32)
 
 
 def _standardised(x: Array, weight: Array) -> Array:
-    low, high = x.min(0), x.max(0)
+    low, high = x.min(0, keepdims=True), x.max(0, keepdims=True)
     # Constancy is judged by equality: the rounding noise of a mean must not be blown up to variance 1.
     x = (x - low) / jnp.where(high > low, high - low, 1)
     share = (weight / weight.sum())[:, None]
-    x = x - (share * x).sum(0)
-    deviation = jnp.sqrt((share * x**2).sum(0))
+    x = x - (share * x).sum(0, keepdims=True)
+    deviation = jnp.sqrt((share * x**2).sum(0, keepdims=True))
     return jnp.where(high > low, x / jnp.where(deviation > 0, deviation, 1), 0)
 
 

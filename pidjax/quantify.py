@@ -34,8 +34,8 @@ REPLICATE_TOL = 1e-6
 BIAS_SHARE = 0.05
 # Beyond this many cells the alphabets are surely measurements that were taken for names.
 MOST_CELLS = 10**8
-# Memory that the replicates solved side by side may take.
-REPLICATE_BYTES = 2**27
+# Memory that the replicates solved side by side may take: about a cache, since on a CPU more only costs time.
+REPLICATE_BYTES = 2**25
 
 
 class _Symbols(NamedTuple):
@@ -132,6 +132,7 @@ def quantify(
         p: Any = joint_pmf(*codes, shape=shape)
         say("solving")
         solution = broja(p, tol=tol)
+        label_entropy = float(entropy(p.sum((0, 1))))
         interval, null = None, None
         if bootstrap + permutations:
             say(f"solving {bootstrap + permutations} replicates")
@@ -145,7 +146,7 @@ def quantify(
             gap=float(solution.gap),
             # The atoms sum to the informations, by the linear map that made them.
             information=Informations(solution.pid.mi1, solution.pid.mi2, solution.pid.total),
-            label_entropy=float(entropy(p.sum((0, 1)))),
+            label_entropy=label_entropy,
             interval=interval,
             null=null,
             samples=len(y),
@@ -153,7 +154,7 @@ def quantify(
             method="discrete" if _is_names(x1) and _is_names(x2) else f"discrete, features by {discretise}",
             bootstrap=bootstrap,
             permutations=permutations,
-            warnings=_warnings(p, len(y), variables, float(solution.gap), tol),
+            warnings=_warnings(p, len(y), label_entropy, variables, float(solution.gap), tol),
             seed=tuple(int(word) for word in np.asarray(jax.random.key_data(key)).ravel()),
         )
 
@@ -235,8 +236,8 @@ def _checked_key(key: Any) -> Key:
         return key
     _checks.require(
         dtype == np.uint32 and shape in ((2,), (4,)),
-        f"key is {repr(key) if shape is None else f'an array of {dtype}, shape {shape}'}; expected one PRNG key: "
-        "make it from a seed, jax.random.key(0)",
+        f"key is {repr(key) if shape is None else f'an array of {dtype}, shape {shape}'}; expected one PRNG "
+        "key: make it from a seed, jax.random.key(0)",
         TypeError,
     )
     return jax.random.wrap_key_data(jnp.asarray(key))
@@ -334,19 +335,18 @@ def _modality(key: Key, x: np.ndarray, name: str, discretise: str, bins: int) ->
 
 
 def _warnings(
-    p: np.ndarray, n: int, variables: tuple[_Symbols, ...], gap: float, tol: float
+    p: np.ndarray, n: int, label_entropy: float, variables: tuple[_Symbols, ...], gap: float, tol: float
 ) -> tuple[str, ...]:
     if n == 1:
         return ("there is one sample: every information is zero whatever the truth; collect more",)
     found = [warning for variable in variables for warning in variable.warnings]
     pairs, labels = int((p.sum(2) > 0).sum()), int((p.sum((0, 1)) > 0).sum())
-    entropy_y = float(entropy(p.sum((0, 1))))
-    bias = min((pairs - 1) * (labels - 1) / (2 * n), entropy_y)
-    if bias > BIAS_SHARE * entropy_y:
+    bias = min((pairs - 1) * (labels - 1) / (2 * n), label_entropy)
+    if bias > BIAS_SHARE * label_entropy:
         found.append(
             f"plug-in bias: {pairs} occupied (x1, x2) pairs x {labels} labels for {n} samples inflate "
-            f"I(x1,x2;y) by about {bias:.2g} nats ({bias / entropy_y:.0%} of H(y)), mostly as synergy; use "
-            "fewer bins, merge rare symbols or add samples, and compare with the null"
+            f"I(x1,x2;y) by about {bias:.2g} nats ({bias / label_entropy:.0%} of H(y)), mostly as synergy; "
+            "use fewer bins, merge rare symbols or add samples, and compare with the null"
         )
     if not gap <= tol:
         found.append(f"the certified gap is {gap:.1e} nats, {tol:.1e} was asked for: trust no digit below it")

@@ -129,7 +129,8 @@ class Report:
         n1, n2, k = self.shape
         title = [
             f"Partial information decomposition of {_counted(self.samples, 'sample')}",
-            f"x1: {_counted(n1, 'symbol')}, x2: {_counted(n2, 'symbol')}, y: {_counted(k, 'label')}; {self.method}",
+            f"x1: {_counted(n1, 'symbol')}, x2: {_counted(n2, 'symbol')}, y: {_counted(k, 'label')}; "
+            f"{self.method}",
         ]
         scales = [(to_bits, "bits")] if bits else [(lambda nats: nats, "nats"), (to_bits, "bits")]
         header = " " * 18
