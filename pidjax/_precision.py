@@ -39,7 +39,7 @@ def in_own_precision(function: Callable[P, T]) -> Callable[P, T]:
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         arrays = [leaf for leaf in jax.tree.leaves((args, kwargs)) if hasattr(leaf, "dtype")]
         from_jax = any(isinstance(leaf, jax.Array) and not _is_key(leaf) for leaf in arrays)
-        if not arrays or from_jax:
+        if not arrays or from_jax or is_traced(arrays):
             return function(*args, **kwargs)
         with jax.enable_x64(True):
             return jax.tree.map(_to_numpy, function(*args, **kwargs))

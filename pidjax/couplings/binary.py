@@ -42,6 +42,10 @@ def _cumulative_units(n: int) -> int:
     return min(n, 4 * depth(n) + 16) + 2
 
 
+def _with_second_label(p: Array) -> Array:
+    return jnp.pad(p, ((0, 0), (0, 1)))
+
+
 def _knots(p1: Array, p2: Array) -> tuple[Array, Array, Array, Array]:
     """All symbols sorted by log likelihood ratio: ratio, original position, signed masses (2, N), +1 or -1.
 
@@ -51,13 +55,19 @@ def _knots(p1: Array, p2: Array) -> tuple[Array, Array, Array, Array]:
     masses = jnp.concatenate([p1, p2]).T
     log0, log1 = (jnp.where(m > 0, jnp.log(jnp.where(m > 0, m, 1.0)), -jnp.inf) for m in masses)
     ratio = jnp.where(masses.sum(0) > 0, log1 - log0, jnp.inf)
-    ratio, order = jax.lax.sort((ratio, jnp.arange(ratio.shape[0])), num_keys=1)
+    ratio, order = jax.lax.sort((ratio, jnp.arange(ratio.shape[0], dtype=jnp.int32)), num_keys=1)
     sign = jnp.where(order < p1.shape[0], 1.0, -1.0).astype(p1.dtype)
     return ratio, order, masses[:, order] * sign[None, :], sign
 
 
 def binary(p1: Array, p2: Array) -> Result:
-    """Solve one problem with ``p1 (n1, 2)`` and ``p2 (n2, 2)``: O(n log n) time, O(n) memory."""
+    """Solve one problem with ``p1 (n1, 2)`` and ``p2 (n2, 2)``: O(n log n) time, O(n) memory.
+
+    A target with one label is a binary one whose other label never occurs.
+    """
+    if p1.shape[1] == 1:
+        result = binary(_with_second_label(p1), _with_second_label(p2))
+        return result._replace(potentials=Potentials(*(x[:, :1] for x in result.potentials)))
     dtype, eps = p1.dtype, unit(p1.dtype)
     n1, size = p1.shape[0], p1.shape[0] + p2.shape[0]
     units = _cumulative_units(size) * eps
@@ -93,28 +103,32 @@ def binary(p1: Array, p2: Array) -> Result:
     share_s = first_share(-logs_s[:-1], -log_d, -logs_s[1:])
     above = _running(share_t[::-1])[::-1][1:]  # int over A from t to 1, at each knot
     below = _running(share_s)[:-1]
-    own = jnp.stack([jnp.where(sign > 0, -below, log_s + below), jnp.where(sign > 0, -above, log_t + above)], 1)
 
     # Each potential is a sum of positive terms no larger than the logarithm it is a part of.
     size_t, size_s = jnp.where(jnp.isfinite(log_t), -log_t, 0.0), jnp.where(jnp.isfinite(log_s), -log_s, 0.0)
-    own = own - (2 * units + 4 * EXP_ULP * eps) * (1 + size_t + size_s)[:, None]
-    masses = jnp.abs(signed).T
-    own = jnp.where(masses > 0, own, 0.0)
-    terms = masses * own
-    bulk = jnp.sum(jnp.abs(terms)) + 2
+    allowance = (2 * units + 4 * EXP_ULP * eps) * (1 + size_t + size_s)
+    mass0, mass1 = jnp.abs(signed)
+    own0 = jnp.where(mass0 > 0, jnp.where(sign > 0, -below, log_s + below) - allowance, 0.0)
+    own1 = jnp.where(mass1 > 0, jnp.where(sign > 0, -above, log_t + above) - allowance, 0.0)
+    bulk = jnp.sum(mass0 * jnp.abs(own0) + mass1 * jnp.abs(own1)) + 2
     rounding = (2 * depth(2 * size) + 2 + 4 * EXP_ULP) * eps * bulk
-    own = jnp.where(sign[:, None] > 0, own - rounding, own)
-    lower = pairwise_sum(terms) - rounding
+    lower = pairwise_sum(mass0 * own0 + mass1 * own1) - rounding
+    own = jnp.stack([own0, own1], 1) - jnp.where(sign > 0, rounding, 0.0)[:, None]
     potentials = jnp.zeros_like(own).at[order].set(own)
 
     # The join: symbols of the leading curve, and bridges between the curves where the lead changes.
     first = leads[1:-1] >= 0
-    atoms = jnp.where((first == (sign > 0))[None, :], jnp.abs(signed), 0.0)
-    ahead = jnp.stack([ahead0, ahead1])[:, :-1]
     change = first[1:] != first[:-1]
-    bridges = jnp.where(change[None, :], jnp.where(first[1:][None, :], ahead, -ahead), 0.0)
-    atoms = jnp.concatenate([atoms, jnp.maximum(bridges, 0.0)], 1)
-    upper = pairwise_sum(xlogx(atoms[0]) + xlogx(atoms[1]) - xlogx(atoms[0] + atoms[1]))
+    leading = first == (sign > 0)
+
+    def value(zeros: Array, ones: Array) -> Array:
+        return pairwise_sum(xlogx(zeros) + xlogx(ones) - xlogx(zeros + ones))
+
+    def bridge(ahead: Array) -> Array:
+        return jnp.where(change, jnp.maximum(jnp.where(first[1:], ahead[:-1], -ahead[:-1]), 0.0), 0.0)
+
+    upper = value(jnp.where(leading, mass0, 0.0), jnp.where(leading, mass1, 0.0))
+    upper = upper + value(bridge(ahead0), bridge(ahead1))
     # A lead that is misjudged by `noise` costs at most noise * phi'' integrated between the extreme knots; a
     # bridge is a difference of cumulative masses; and the two modalities agree on p(y) up to rounding.
     misjudged = units * (p_y[0] * jnp.max(size_s) + p_y[1] * jnp.max(size_t))
@@ -169,6 +183,8 @@ def _kernel(p: Array, join: Array) -> Array:
 
 def binary_coupling(p1: Array, p2: Array) -> Array:
     """An optimal coupling ``q[x1, x2, y]``: the modalities independent given the join, ``q = sum_w p(w,y) k1 k2``."""
+    if p1.shape[1] == 1:
+        return binary_coupling(_with_second_label(p1), _with_second_label(p2))[:, :, :1]
     join = _join(p1, p2)
     q = jnp.einsum("iw,jw,yw->ijy", _kernel(p1, join), _kernel(p2, join), join, precision="highest")
     return coupling(p1, p2, q)

@@ -124,8 +124,8 @@ def _route(method: str, n1: int, n2: int, k: int) -> str:
     """The method that runs: what was asked for, where it applies; by shape for ``auto``."""
     _checks.require(method in METHODS, f"unknown method {method!r}; expected one of {', '.join(METHODS)}")
     _checks.require(
-        method != "binary" or k == 2,
-        f'method="binary" needs a target with two labels, found {k}; use method="auto" or "interior_point"',
+        method != "binary" or k <= 2,
+        f'method="binary" needs a target with two labels at most, found {k}; use method="auto" or "interior_point"',
     )
     _checks.require(
         method != "two_binary" or (n1, n2) == (2, 2),
@@ -133,7 +133,7 @@ def _route(method: str, n1: int, n2: int, k: int) -> str:
     )
     if method != "auto":
         return method
-    return "binary" if k == 2 else "two_binary" if (n1, n2) == (2, 2) else "interior_point"
+    return "binary" if k <= 2 else "two_binary" if (n1, n2) == (2, 2) else "interior_point"
 
 
 def _bracket(p1: Array, p2: Array, tol: ArrayLike, support: Support | None, method: str) -> Result:
@@ -295,7 +295,7 @@ def union_information(p_x1y: ArrayLike, p_x2y: ArrayLike, *, tol: float = 1e-9, 
             replaced by their mean.
         tol: the certified gap (nats) at which the interior point method stops; the other routes are closed forms.
             What was reached is ``Solution.gap``: float64 certifies about 1e-12, float32 about 3e-5.
-        method: ``"auto"`` picks by shape; ``"binary"`` (two labels), ``"two_binary"`` (two symbols in each
+        method: ``"auto"`` picks by shape; ``"binary"`` (two labels at most), ``"two_binary"`` (two symbols in each
             modality), ``"interior_point"`` (anything).
 
     Returns:

@@ -58,7 +58,7 @@ def test_bad_marginals_are_refused(p1, p2, found):
     ("method", "shape", "found"),
     [
         ("simplex", (2, 2, 2), "expected one of auto, binary, two_binary, interior_point"),
-        ("binary", (2, 2, 3), "two labels, found 3"),
+        ("binary", (2, 2, 3), "two labels at most, found 3"),
         ("two_binary", (2, 3, 2), "found 2 and 3"),
     ],
 )
