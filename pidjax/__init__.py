@@ -15,13 +15,18 @@ from pidjax.info import (
     mutual_information,
     to_bits,
 )
+from pidjax.joint import joint_pmf, kmeans_codes, quantile_codes
 from pidjax.pid import PID, Interval, from_union
+from pidjax.quantify import quantify
+from pidjax.report import Null, Report
 from pidjax.typing import Samples
 
 __all__ = [
     "PID",
     "Informations",
     "Interval",
+    "Null",
+    "Report",
     "Samples",
     "Solution",
     "broja",
@@ -31,7 +36,11 @@ __all__ = [
     "entropy",
     "from_union",
     "informations",
+    "joint_pmf",
+    "kmeans_codes",
     "mutual_information",
+    "quantify",
+    "quantile_codes",
     "to_bits",
     "union_information",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import checkify
 
 from pidjax._precision import is_traced
-from pidjax.typing import Array, ArrayLike
+from pidjax.typing import ArrayLike
 
 __all__ = ["SUM_TOLERANCE", "as_float", "ensure", "pmf", "poison", "require", "sum_tolerance"]
 
@@ -28,7 +28,7 @@ def require(condition: bool, message: str, error: type[Exception] = ValueError) 
         raise error(message)
 
 
-def ensure(condition: ArrayLike, message: Callable[[], str]) -> ArrayLike:
+def ensure(condition: ArrayLike, message: Callable[[], str]) -> Any:
     """Check a condition on values: ValueError when eager, ``checkify.debug_check`` when traced.
 
     Args:
@@ -52,12 +52,14 @@ def poison(tree: Any, ok: ArrayLike) -> Any:
     return jax.tree.map(lambda leaf: jnp.where(ok, leaf, jnp.nan), tree)
 
 
-def as_float(x: ArrayLike, name: str) -> Any:
+def as_float(x: Any, name: str) -> Any:
     """``x`` as a floating array: numpy when it is concrete and not a jax array, so that float64 stays float64."""
     if not isinstance(x, jax.Array):
         x = np.asarray(x)
     require(
-        np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer) or x.dtype == bool
+        np.issubdtype(x.dtype, np.floating)
+        or np.issubdtype(x.dtype, np.integer)
+        or x.dtype == bool
         or jnp.issubdtype(x.dtype, jnp.floating),
         f"{name} has dtype {x.dtype}; expected real numbers (float32 or float64)",
         TypeError,
@@ -72,7 +74,7 @@ def sum_tolerance(shape: tuple[int, ...], dtype: Any) -> float:
     return max(SUM_TOLERANCE, 4.0 * float(jnp.finfo(dtype).eps) * float(np.sqrt(np.prod(shape))))
 
 
-def pmf(p: ArrayLike, *, name: str, ndim: int | None = None, axes: str = "") -> Any:
+def pmf(p: Any, *, name: str, ndim: int | None = None, axes: str = "") -> Any:
     """Check a probability mass function and return it divided by its sum.
 
     Args:
@@ -97,12 +99,27 @@ def pmf(p: ArrayLike, *, name: str, ndim: int | None = None, axes: str = "") -> 
     require(p.size > 0, f"{name} has an empty axis (shape {p.shape}); every alphabet needs at least one symbol")
     xp: Any = jnp if isinstance(p, jax.Array) else np
     total = xp.sum(p)
-    ok = ensure(xp.all(xp.isfinite(p)), lambda: f"{name} has {int(np.sum(~np.isfinite(p)))} cells that are NaN or "
-                "infinite; a probability mass function is finite: look where it was divided by zero")
-    ok &= ensure(xp.all(xp.logical_not(p < 0)), lambda: f"{name} has negative cells, the smallest {float(np.min(p)):g}; "
-                 "probabilities are >= 0: clip or refit before the call")
-    ok &= ensure(abs(total - 1) <= sum_tolerance(p.shape, p.dtype), lambda: f"{name} sums to {float(total):.9g}, "
-                 f"expected 1 (to {SUM_TOLERANCE:g}); divide by the sum: {name} / {name}.sum()")
+    ok = ensure(
+        xp.all(xp.isfinite(p)),
+        lambda: (
+            f"{name} has {int(np.sum(~np.isfinite(p)))} cells that are NaN or "
+            "infinite; a probability mass function is finite: look where it was divided by zero"
+        ),
+    )
+    ok &= ensure(
+        xp.all(xp.logical_not(p < 0)),
+        lambda: (
+            f"{name} has negative cells, the smallest {float(np.min(p)):g}; "
+            "probabilities are >= 0: clip or refit before the call"
+        ),
+    )
+    ok &= ensure(
+        abs(total - 1) <= sum_tolerance(p.shape, p.dtype),
+        lambda: (
+            f"{name} sums to {float(total):.9g}, "
+            f"expected 1 (to {SUM_TOLERANCE:g}); divide by the sum: {name} / {name}.sum()"
+        ),
+    )
     if isinstance(p, jax.Array):
         # An empty cell has no derivative (entropies are infinitely steep there): gradients stay in the support.
         p = jnp.where(p == 0, 0.0, p)

@@ -70,9 +70,7 @@ def joint_pmf(
         f"x1, x2 and y have {lengths[0]}, {lengths[1]} and {lengths[2]} samples; expected one code of "
         "each for every sample: pair them before the call",
     )
-    _checks.require(
-        lengths[0] > 0, "x1, x2 and y have no samples; expected at least one: look at the filter before"
-    )
+    _checks.require(lengths[0] > 0, "x1, x2 and y have no samples; expected at least one: look at the filter before")
     xp: Any = jnp if any(isinstance(c, jax.Array) for c in codes) else np
     w, ok = _weights(weight, xp.ones(lengths[0]))
     for c, name, size in zip(codes, ("x1", "x2", "y"), shape, strict=True):
@@ -188,8 +186,7 @@ def quantile_codes(x: ArrayLike, *, bins: int, weight: ArrayLike | None = None) 
     ok &= _checks.ensure(
         xp.logical_not(missing.any()),
         lambda: (
-            f"x has {int(missing.sum())} NaN values among {missing.size}; drop or impute those samples "
-            "before the call"
+            f"x has {int(missing.sum())} NaN values among {missing.size}; drop or impute those samples before the call"
         ),
     )
     return _refused(_quantile_bins(columns[:, 0], w, bins=bins), ok)
@@ -251,9 +248,7 @@ def finite(x: Any, name: str) -> Any:
 
 def _codes(x: ArrayLike, name: str) -> Any:
     codes: Any = x if isinstance(x, jax.Array) else np.asarray(x)
-    _checks.require(
-        codes.ndim == 1, f"{name} has shape {codes.shape}; expected one code for each sample, (n,)"
-    )
+    _checks.require(codes.ndim == 1, f"{name} has shape {codes.shape}; expected one code for each sample, (n,)")
     if codes.dtype == bool:
         codes = codes.astype(np.int32)
     _checks.require(

@@ -129,8 +129,7 @@ class Report:
         n1, n2, k = self.shape
         title = [
             f"Partial information decomposition of {_counted(self.samples, 'sample')}",
-            f"x1: {_counted(n1, 'symbol')}, x2: {_counted(n2, 'symbol')}, y: {_counted(k, 'label')}; "
-            f"{self.method}",
+            f"x1: {_counted(n1, 'symbol')}, x2: {_counted(n2, 'symbol')}, y: {_counted(k, 'label')}; {self.method}",
         ]
         scales = [(to_bits, "bits")] if bits else [(lambda nats: nats, "nats"), (to_bits, "bits")]
         header = " " * 18
@@ -164,7 +163,7 @@ class Report:
     def _notes(self, unit: str) -> list[str]:
         notes = [f"Certified for this table: the optimum is at most {self.gap:.1e} nats away."]
         if self.interval is not None:
-            notes.append(f"Interval: {self.bootstrap} bootstrap replicates, recentred on the estimate.")
+            notes.append(f"Interval: {self.bootstrap} bootstrap replicates about the bias-corrected estimate.")
         if self.null is not None:
             means = ", ".join(
                 f"{letter} {_fixed((to_bits if unit == 'bits' else float)(getattr(self.null.mean, atom)), 4)}"
@@ -206,9 +205,7 @@ class Report:
             "seed": list(self.seed) if isinstance(self.seed, tuple) else self.seed,
         }
 
-    def plot(
-        self, ax: Any = None, *, bits: bool = False, position: float = 0.0, label: str | None = None
-    ) -> Any:
+    def plot(self, ax: Any = None, *, bits: bool = False, position: float = 0.0, label: str | None = None) -> Any:
         """Draw the atoms as one stacked bar, each with its interval.
 
         The bar's height is I(X1,X2;Y). The error bar of an atom is drawn at the upper edge of its segment, as

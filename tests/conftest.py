@@ -5,6 +5,7 @@ import os
 # Before jax: one backend, so the same numbers on every machine. Most of the suite's time is XLA's compiler; its older
 # emitters take half as long as the default ones here and make equally fast code.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does; see there
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import jax

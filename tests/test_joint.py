@@ -55,9 +55,7 @@ def test_a_weight_is_a_repeated_row(codes):
     weight = np.random.default_rng(3).integers(0, 4, 50)
     repeated = [np.repeat(c, weight) for c in codes]
     # Whole numbers add up exactly: equality, not closeness.
-    np.testing.assert_array_equal(
-        joint_pmf(*codes, shape=SHAPE, weight=weight), joint_pmf(*repeated, shape=SHAPE)
-    )
+    np.testing.assert_array_equal(joint_pmf(*codes, shape=SHAPE, weight=weight), joint_pmf(*repeated, shape=SHAPE))
 
 
 def test_only_the_ratio_of_weights_matters(codes):
@@ -72,9 +70,7 @@ def test_only_the_ratio_of_weights_matters(codes):
 def test_relabelling_symbols_permutes_the_table(codes):
     x1, x2, y = codes
     order = np.array([2, 0, 1])
-    np.testing.assert_array_equal(
-        joint_pmf(x1, order[x2], y, shape=SHAPE)[:, order], joint_pmf(x1, x2, y, shape=SHAPE)
-    )
+    np.testing.assert_array_equal(joint_pmf(x1, order[x2], y, shape=SHAPE)[:, order], joint_pmf(x1, x2, y, shape=SHAPE))
 
 
 def test_an_unused_symbol_is_an_empty_slice(codes):
@@ -152,9 +148,7 @@ def test_kmeans_ignores_units_and_constant_columns(blobs):
 
 def test_kmeans_flattens_the_axes_after_the_sample(blobs):
     x, _ = blobs
-    np.testing.assert_array_equal(
-        kmeans_codes(KEY, x.reshape(120, 1, 3), bins=3), kmeans_codes(KEY, x, bins=3)
-    )
+    np.testing.assert_array_equal(kmeans_codes(KEY, x.reshape(120, 1, 3), bins=3), kmeans_codes(KEY, x, bins=3))
 
 
 @pytest.mark.parametrize(("rows", "bins"), [(12, 5), (3, 5)])
@@ -184,9 +178,7 @@ def test_kmeans_works_under_jit_and_vmap(blobs):
 
 def test_kmeans_refuses_what_has_no_distance():
     x = np.array([[0.0, np.nan], [np.inf, np.nan], [1.0, 1.0]])
-    with pytest.raises(
-        ValueError, match="x has 3 NaN or infinite values, in 2 of its 3 samples; drop or impute"
-    ):
+    with pytest.raises(ValueError, match="x has 3 NaN or infinite values, in 2 of its 3 samples; drop or impute"):
         kmeans_codes(KEY, x, bins=2)
     with pytest.raises(ValueError, match="bins is 0; expected at least 1"):
         kmeans_codes(KEY, x[2:], bins=0)

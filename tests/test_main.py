@@ -84,10 +84,7 @@ def test_features_are_discretised(xor, capsys):
 
 def test_a_csv_says_what_its_npz_says(xor, tmp_path, capsys):
     with np.load(xor) as file:
-        rows = [
-            f"{a},{b}, {c},{r}"
-            for a, b, c, r in zip(*(file[k] for k in ("a", "b", "c", "real")), strict=True)
-        ]
+        rows = [f"{a},{b}, {c},{r}" for a, b, c, r in zip(*(file[k] for k in ("a", "b", "c", "real")), strict=True)]
     path = tmp_path / "xor.csv"
     path.write_text("\n".join(["a,b,c,real", *rows]) + "\n")
     assert main(["quantify", str(path), *NAMES, *FEW]) == 0

@@ -48,9 +48,7 @@ def test_and_in_exact_proportions_is_the_closed_form():
     np.testing.assert_allclose(values(report.pid), [AND["redundancy"], 0, 0, AND["synergy"]], atol=1e-9)
     assert 0 <= report.gap <= 1e-9
     information = AND["redundancy"] + AND["synergy"]
-    np.testing.assert_allclose(
-        report.information, [AND["redundancy"], AND["redundancy"], information], atol=1e-9
-    )
+    np.testing.assert_allclose(report.information, [AND["redundancy"], AND["redundancy"], information], atol=1e-9)
     np.testing.assert_allclose(report.label_entropy, information, atol=1e-12)
     assert not jax.config.jax_enable_x64  # the answer came in float64, the user's flag is untouched
 
@@ -82,14 +80,15 @@ def test_the_interval_is_as_wide_as_sampling_makes_it():
     np.testing.assert_allclose(width, 2 * 1.96 * error, rtol=0.2)
 
 
-def test_the_interval_is_recentred_and_cut_at_zero():
+def test_the_interval_is_bias_corrected_and_cut_at_zero():
+    """Draws with mean 1/2 about an estimate e: centred on e - (1/2 - e), widened by the replicates' gap of 1e-6."""
     draws = np.linspace(0.0, 1.0, 101)
     interval = quantify_module._interval(
         PID(redundancy=2.0, unique1=0.1, unique2=0.0, synergy=0.475),
         PID(redundancy=draws, unique1=draws, unique2=draws, synergy=draws),
     )
-    np.testing.assert_allclose(values(interval.lower), [1.525, 0, 0, 0], atol=1e-12)
-    np.testing.assert_allclose(values(interval.upper), [2.475, 0.575, 0.475, 0.95], atol=1e-12)
+    np.testing.assert_allclose(values(interval.lower), [3.025 - 1e-6, 0, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(values(interval.upper), [3.975 + 1e-6, 0.175 + 1e-6, 0, 0.925 + 1e-6], atol=1e-12)
 
 
 def test_independent_labels_are_not_significant_and_a_copy_is():
@@ -119,8 +118,7 @@ def test_a_permutation_uses_every_sample_once():
 
 def test_the_same_key_gives_the_same_report_and_another_key_another_interval(features):
     one, same, other = (
-        quantify(*features, key=jax.random.key(seed), bins=4, bootstrap=20, permutations=20)
-        for seed in (5, 5, 6)
+        quantify(*features, key=jax.random.key(seed), bins=4, bootstrap=20, permutations=20) for seed in (5, 5, 6)
     )
     assert one == same
     assert one.seed == (0, 5)
@@ -162,10 +160,7 @@ def test_increasing_maps_change_nothing_with_quantile_bins(features):
     x1, x2, y = features
     settings = {"discretise": "quantile", "bins": 4}
     report = alone(x1[:, 0], x2[:, 1], y, **settings)
-    assert (
-        values(alone(np.exp(x1[:, 0]), x2[:, 1:] ** 3, y, **settings).pid).tolist()
-        == values(report.pid).tolist()
-    )
+    assert values(alone(np.exp(x1[:, 0]), x2[:, 1:] ** 3, y, **settings).pid).tolist() == values(report.pid).tolist()
 
 
 def test_integers_in_two_dimensions_are_features():
@@ -219,9 +214,7 @@ def test_plug_in_bias_is_warned_of_with_its_size():
     assert alone(*(np.tile(x, 500) for x in (x1, x2, y))).warnings == ()
 
 
-@pytest.mark.parametrize(
-    "x1", [np.full((100, 2), 0.1), np.full(100, 0.1), np.zeros(100, int), np.full(100, "a")]
-)
+@pytest.mark.parametrize("x1", [np.full((100, 2), 0.1), np.full(100, 0.1), np.zeros(100, int), np.full(100, "a")])
 def test_a_constant_modality_tells_nothing_and_is_warned_of(x1):
     report = alone(x1, X2, X2, bins=4)
     np.testing.assert_allclose(values(report.pid), [0, 0, np.log(2), 0], atol=1e-9)

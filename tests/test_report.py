@@ -129,9 +129,7 @@ def test_the_plot_stacks_the_atoms_and_marks_their_intervals(report):
     np.testing.assert_allclose([bar.patches[0].get_height() for bar in bars], [0.4, 0.1, 0.2, 0.3])
     np.testing.assert_allclose([bar.patches[0].get_y() for bar in bars], [0, 0.4, 0.5, 0.7])
     whiskers = [line.get_segments()[0] for line in ax.collections]
-    np.testing.assert_allclose(
-        [w[:, 1] for w in whiskers], [(0.3, 0.5), (0.45, 0.55), (0.6, 0.8), (0.9, 1.05)]
-    )
+    np.testing.assert_allclose([w[:, 1] for w in whiskers], [(0.3, 0.5), (0.45, 0.55), (0.6, 0.8), (0.9, 1.05)])
     assert len({float(w[0, 0]) for w in whiskers}) == 4  # side by side: they can't hide each other
     assert [text.get_text()[-3:] for text in ax.get_legend().get_texts()] == ["(S)", "U2)", "U1)", "(R)"]
     assert "nats" in ax.get_ylabel()

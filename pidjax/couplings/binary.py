@@ -133,8 +133,11 @@ def binary(p1: Array, p2: Array) -> Result:
     # bridge is a difference of cumulative masses; and the two modalities agree on p(y) up to rounding.
     misjudged = units * (p_y[0] * jnp.max(size_s) + p_y[1] * jnp.max(size_t))
     per_bridge = units * (1 - jnp.log(jnp.asarray(units, dtype)))
-    rounding = rounding + misjudged + per_bridge * (1 + jnp.sum(change)) + continuity(
-        jnp.asarray((2 * depth(size) + 8) * eps, dtype), 2
+    rounding = (
+        rounding
+        + misjudged
+        + per_bridge * (1 + jnp.sum(change))
+        + continuity(jnp.asarray((2 * depth(size) + 8) * eps, dtype), 2)
     )
     return Result(
         lower, upper + rounding, Potentials(potentials[:n1], potentials[n1:]), None, jnp.asarray(0, jnp.int32)

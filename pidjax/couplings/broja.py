@@ -22,7 +22,7 @@ from pidjax.couplings.certificate import Potentials, Primal, Result, coupling
 from pidjax.couplings.interior_point import LARGE_ORDER, interior_point
 from pidjax.couplings.newton import Support
 from pidjax.couplings.two_binary import two_binary
-from pidjax.info import Informations, joint_informations, mutual_information_of, safe_log, xlogx
+from pidjax.info import joint_informations, mutual_information_of, safe_log, xlogx
 from pidjax.pid import PID, from_union
 from pidjax.typing import Array, ArrayLike
 
@@ -109,7 +109,8 @@ def _pointwise(marginals: tuple[Array, Array], potentials: Potentials, joint: Ar
         i12 = safe_log(joint) - safe_log(joint.sum(2))[:, :, None] - log_y[None, None, :]
     refused = jnp.isnan(p1.sum())
     return jax.tree.map(
-        lambda leaf: jnp.where(refused, jnp.nan, jnp.where(possible, leaf, 0.0)), from_union(i1, i2, i12, union)
+        lambda leaf: jnp.where(refused, jnp.nan, jnp.where(possible, leaf, 0.0)),
+        from_union(i1, i2, i12, union),
     )
 
 
@@ -151,9 +152,10 @@ def _bracket(p1: Array, p2: Array, tol: ArrayLike, support: Support | None, meth
         else:
             result = interior_point(p1, p2, jax.lax.stop_gradient(jnp.asarray(tol, p1.dtype)), support)
     entropy = -jnp.sum(xlogx(p1.sum(0)))
-    shifted = result._replace(lower=result.lower + entropy, upper=result.upper + entropy, steps=None)
-    poisoned = jax.tree.map(lambda leaf: jnp.where(refused, jnp.nan, leaf), shifted)
-    return poisoned._replace(steps=result.steps)
+    shifted = result._replace(lower=result.lower + entropy, upper=result.upper + entropy)
+    return jax.tree.map(
+        lambda x: jnp.where(refused, jnp.nan, x) if jnp.issubdtype(x.dtype, jnp.floating) else x, shifted
+    )
 
 
 @jax.custom_jvp
@@ -173,14 +175,14 @@ def _no_second_derivative(primals: Any, tangents: Any) -> Any:
 @jax.custom_jvp
 def _dual_value(marginals: tuple[Array, Array], potentials: Potentials) -> Array:
     """``sum p1 a + sum p2 b``, whose derivative is the potentials (envelope theorem)."""
-    return sum(jnp.sum(p * x) for p, x in zip(marginals, potentials, strict=True))
+    return jnp.sum(marginals[0] * potentials.a) + jnp.sum(marginals[1] * potentials.b)
 
 
 @_dual_value.defjvp
 def _dual_value_jvp(primals: Any, tangents: Any) -> Any:
     marginals, potentials = primals
     constant = _first_order(potentials, marginals)
-    return _dual_value(marginals, potentials), sum(jnp.sum(d * x) for d, x in zip(tangents[0], constant, strict=True))
+    return _dual_value(marginals, potentials), _dual_value(tangents[0], constant)
 
 
 def _with_envelope(lower: Array, p1: Array, p2: Array, potentials: Potentials) -> Array:
@@ -189,7 +191,9 @@ def _with_envelope(lower: Array, p1: Array, p2: Array, potentials: Potentials) -
     return jax.lax.stop_gradient(lower - value) + value
 
 
-def _solution(p1: Array, p2: Array, joint: Array | None, tol: ArrayLike, support: Support | None, method: str) -> Solution:
+def _solution(
+    p1: Array, p2: Array, joint: Array | None, tol: ArrayLike, support: Support | None, method: str
+) -> Solution:
     """Solve and assemble; all leaves but ``lower`` and ``pid`` are constants under differentiation."""
     result = _bracket(p1, p2, tol, support, method)
     lower = _with_envelope(result.lower, p1, p2, result.potentials)
@@ -201,7 +205,7 @@ def _solution(p1: Array, p2: Array, joint: Array | None, tol: ArrayLike, support
         jnp.where(p > 0, x, jnp.where(jnp.isnan(p), jnp.nan, -jnp.inf))
         for p, x in zip((p1, p2), result.potentials, strict=True)
     )
-    constants = jax.lax.stop_gradient(
+    constants: dict[str, Any] = jax.lax.stop_gradient(
         {
             "upper": result.upper,
             "potentials": Potentials(a, b),
@@ -245,8 +249,8 @@ def _support(p1: np.ndarray, p2: np.ndarray, method: str) -> Support | None:
     small = min(p1.size, p2.size) <= SPARSE_ORDER
     if method != "interior_point" or small or sum(map(np.sum, occupied)) > SPARSE_SHARE * (p1.size + p2.size):
         return None
-    return Support(*(np.argsort(~o, kind="stable")[: min(_bucket(int(o.sum())), o.size)].astype(np.int32)
-                     for o in occupied))
+    first = [np.argsort(~o, kind="stable")[: min(_bucket(int(o.sum())), o.size)] for o in occupied]
+    return Support(*(jnp.asarray(cells, jnp.int32) for cells in first))
 
 
 def _cropped(solution: Solution, n1: int, n2: int) -> Solution:
@@ -271,9 +275,11 @@ def _reconciled(p1: Any, p2: Any) -> tuple[Any, Any]:
     y1, y2 = p1.sum(0), p2.sum(0)
     ok = _checks.ensure(
         xp.logical_not(xp.max(abs(y1 - y2)) > _checks.sum_tolerance(p1.shape, p1.dtype)),
-        lambda: f"p_x1y and p_x2y disagree about the labels: their label marginals differ by "
-        f"{float(np.max(abs(y1 - y2))):g} (p_x1y {np.round(y1, 6)}, p_x2y {np.round(y2, 6)}), expected at most 1e-6; "
-        "both must come from one population: reweight one of them, p_x2y * (p_y1 / p_y2)",
+        lambda: (
+            f"p_x1y and p_x2y disagree about the labels: their label marginals differ by "
+            f"{float(np.max(abs(y1 - y2))):g} (p_x1y {np.round(y1, 6)}, p_x2y {np.round(y2, 6)}), "
+            "expected at most 1e-6; both must come from one population: reweight one of them, p_x2y * (p_y1 / p_y2)"
+        ),
     )
     both = xp.where((y1 > 0) & (y2 > 0), (y1 + y2) / 2, 0.0)
     both = both / both.sum()
@@ -372,11 +378,11 @@ def broja(p: ArrayLike, *, tol: float = 1e-9, method: str = "auto") -> Solution:
         Bertschinger et al. 2014, "Quantifying unique information"; arXiv 2302.12247, section 3 (CVX), whose
         ``p(x1, x2, y)`` is ``p`` here.
     """
-    p = _checks.pmf(p, name="p", ndim=3, axes="[x1, x2, y]")
+    joint = _checks.pmf(p, name="p", ndim=3, axes="[x1, x2, y]")
     _checks.require(is_traced(tol) or float(tol) > 0, f"tol is {tol}; expected a positive gap in nats, such as 1e-9")
-    n1, n2, k = p.shape
+    n1, n2, k = joint.shape
     route = _route(method, n1, n2, k)
-    if is_traced(p, tol):
-        return _solve_joint(jnp.asarray(p), tol, None, route)
-    p = _padded(np.asarray(p), (0, 1))
-    return _cropped(_solve_joint(p, tol, _support(p.sum(1), p.sum(0), route), route), n1, n2)
+    if is_traced(joint, tol):
+        return _solve_joint(jnp.asarray(joint), tol, None, route)
+    joint = _padded(np.asarray(joint), (0, 1))
+    return _cropped(_solve_joint(joint, tol, _support(joint.sum(1), joint.sum(0), route), route), n1, n2)

@@ -62,7 +62,7 @@ class _Search(NamedTuple):
     step_r: Array
     step_w: Array
     sigma: Array
-    count: Array
+    round: Array  # 0 the predictor, 1 the corrector, 2 and more Gondzio's
     more: Array
 
 
@@ -82,8 +82,9 @@ def interior_point(p1: Array, p2: Array, tol: Array, support: newton.Support | N
         return _solve(p1, p2, tol, support)
     flipped = None if support is None else newton.Support(support.columns, support.rows)
     result = _solve(p2, p1, tol, flipped)
-    (a, b), (u, v, rho) = result.potentials, result.primal
-    return result._replace(potentials=Potentials(b, a), primal=Primal(v, u, rho.T))
+    a, b = result.potentials
+    primal = result.primal and Primal(result.primal.v, result.primal.u, result.primal.rho.T)
+    return result._replace(potentials=Potentials(b, a), primal=primal)
 
 
 def _solve(p1: Array, p2: Array, tol: Array, support: newton.Support | None) -> Result:
@@ -163,36 +164,37 @@ def _solve(p1: Array, p2: Array, tol: Array, support: newton.Support | None) -> 
             affine_r, affine_w = jnp.minimum(1.0, full_r), jnp.minimum(1.0, full_w)
             affine = jnp.sum((r + affine_r * new.r) * (w + affine_w * new.w))
             sigma = jnp.maximum(jnp.clip((affine / mu) ** 3, 1e-4, 1.0), _sigma_floor(residual / mu))
-            predicting = search.count == 0
+            predicting = search.round == 0
             sigma = jnp.where(predicting, sigma, search.sigma)
-            good = (search.count < 2) | (step_r + step_w >= search.step_r + search.step_w + 0.02)
+            good = (search.round < 2) | (step_r + step_w >= search.step_r + search.step_w + 0.02)
             kept = jax.tree.map(
                 lambda x, y: jnp.where(good, x, y),
                 (search.target, new, step_r, step_w),
                 (search.accepted, search.direction, search.step_r, search.step_w),
             )
-            accepted, new_or_old, step_r, step_w = kept
+            accepted, held, step_r, step_w = kept
             # Gondzio: bring outlying products r w back into [.1, 10] times their target.
             aim = jnp.maximum(sigma, 1e-3) * mu * omega
             trial_r, trial_w = (jnp.minimum(1.0, 1.1 * x + 0.2) for x in (step_r, step_w))
-            products = (r + trial_r * new_or_old.r) * (w + trial_w * new_or_old.w)
+            products = (r + trial_r * held.r) * (w + trial_w * held.w)
             pull = jnp.maximum(jnp.clip(products, 0.1 * aim, 10 * aim) - products, -10 * aim)
             gondzio = accepted + jnp.where(pairs, pull, 0.0)
             mehrotra = sigma * mu * omega - jnp.where(pairs, new.r * new.w, 0.0) * affine_r * affine_w
-            more = good & (search.count <= CORRECTORS) & (jnp.minimum(step_r, step_w) < 0.95)
-            return _Search(
-                jnp.where(predicting, mehrotra, gondzio),
-                *kept,
-                sigma,
-                search.count + 1,
-                predicting | more,
-            )
+            more = good & (search.round <= CORRECTORS) & (jnp.minimum(step_r, step_w) < 0.95)
+            target = jnp.where(predicting, mehrotra, gondzio)
+            return _Search(target, accepted, held, step_r, step_w, sigma, search.round + 1, predicting | more)
 
         one = jnp.ones((), dtype)
         zero = jnp.zeros_like(r)
         search = _Search(
-            zero, zero, _Direction(jnp.zeros_like(a), jnp.zeros_like(b), zero, zero), one, one, one,
-            jnp.asarray(0), jnp.asarray(True),
+            zero,
+            zero,
+            _Direction(jnp.zeros_like(a), jnp.zeros_like(b), zero, zero),
+            one,
+            one,
+            one,
+            jnp.asarray(0),
+            jnp.asarray(True),
         )
         if large:
             search = jax.lax.while_loop(lambda x: x.more, correct, search)
@@ -205,11 +207,11 @@ def _solve(p1: Array, p2: Array, tol: Array, support: newton.Support | None) -> 
         new_w = jnp.where(pairs, w + search.step_w * move.w, 1.0)
         # The slack may exceed -log s but never fall below it where that is positive.
         new_w = jnp.where(pairs, jnp.maximum(new_w, -jnp.log(exponentials(new_a, new_b)[2])), 1.0)
-        moved = jax.tree.map(lambda x, y: jnp.where(finite, x, y), (new_a, new_b, new_r, new_w), (a, b, r, w))
+        a, b, r, w = (jnp.where(finite, x, y) for x, y in ((new_a, a), (new_b, b), (new_r, r), (new_w, w)))
         regularisation = jnp.where(
             finite, jnp.maximum(regularisation / 100, least_regularisation), regularisation * 100
         )
-        return _State(*moved, regularisation, steps + 1, best, done)
+        return _State(a, b, r, w, regularisation, steps + 1, best, done)
 
     def certify_and_step(state: _State) -> _State:
         # In this order, so that the certificate is compiled once and the start, too, is certified.
@@ -230,12 +232,20 @@ def _solve(p1: Array, p2: Array, tol: Array, support: newton.Support | None) -> 
     u0, v0, s0 = exponentials(a0, b0)
     infinite, none = jnp.asarray(jnp.inf, dtype), jnp.zeros((), dtype)
     nothing = _Best(
-        Bound(-infinite, none), Bound(infinite, none), Potentials(a0, b0),
+        Bound(-infinite, none),
+        Bound(infinite, none),
+        Potentials(a0, b0),
         Primal(u0, v0, jnp.where(pairs, r0 / s0, 0.0)),
     )
     start = _State(
-        a0, b0, r0, jnp.where(pairs, jnp.maximum(-jnp.log(s0), LEAST_SLACK), 1.0),
-        jnp.asarray(least_regularisation, dtype), jnp.asarray(0, jnp.int32), nothing, jnp.asarray(False),
+        a0,
+        b0,
+        r0,
+        jnp.where(pairs, jnp.maximum(-jnp.log(s0), LEAST_SLACK), 1.0),
+        jnp.asarray(least_regularisation, dtype),
+        jnp.asarray(0, jnp.int32),
+        nothing,
+        jnp.asarray(False),
     )
     end = jax.lax.while_loop(unfinished, certify_and_step, start)
     best = end.best

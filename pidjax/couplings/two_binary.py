@@ -16,6 +16,8 @@ __all__ = ["two_binary"]
 
 MAX_STEPS = 80
 
+_Root = tuple[Array, Array, Array, Array, Array]  # lambda, the bracket's ends, steps, the last change
+
 
 def _couplings(one1: Array, one2: Array, log_odds: Array) -> Array:
     """Couplings ``(2, 2, k)`` of Bernoulli(one1[y]) and Bernoulli(one2[y]) with a common log odds ratio.
@@ -57,12 +59,12 @@ def two_binary(p1: Array, p2: Array) -> Result:
         slope = jnp.sum(p_y / inverse) * jnp.sum(1 / m) - 1
         return value, slope
 
-    def unfinished(state: tuple[Array, ...]) -> Array:
+    def unfinished(state: _Root) -> Array:
         x, low, high, steps, last = state
         width = 4 * jnp.finfo(dtype).eps * jnp.maximum(1.0, jnp.abs(x))
         return (steps < MAX_STEPS) & (high - low > width) & (last > width)
 
-    def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(state: _Root) -> _Root:
         x, low, high, steps, _ = state
         value, slope = residual(x)
         # A table without some row or column has no odds ratio: every lambda is optimal, stay.
@@ -73,8 +75,13 @@ def two_binary(p1: Array, p2: Array) -> Result:
         new = jnp.where(inside, newton, (low + high) / 2)
         return new, low, high, steps + 1, jnp.abs(new - x)
 
-    start = (jnp.zeros((), dtype), jnp.asarray(-reach, dtype), jnp.asarray(reach, dtype), jnp.asarray(0, jnp.int32),
-             jnp.asarray(jnp.inf, dtype))
+    start = (
+        jnp.zeros((), dtype),
+        jnp.asarray(-reach, dtype),
+        jnp.asarray(reach, dtype),
+        jnp.asarray(0, jnp.int32),
+        jnp.asarray(jnp.inf, dtype),
+    )
     log_odds, _, _, steps, _ = jax.lax.while_loop(unfinished, step, start)
     q = _couplings(one1, one2, log_odds)
     m = jnp.sum(q * p_y[None, None, :], -1)

@@ -73,9 +73,7 @@ GATES: dict[str, Gate] = {
     "unique2": Gate(lambda a, b, c: (a, b, b), _truth(unique2=_L)),
     "redundant": Gate(lambda a, b, c: (a, a, a), _truth(redundancy=_L)),
     "copy": Gate(lambda a, b, c: (a, b, 2 * a + b), _truth(unique1=_L, unique2=_L)),
-    "rdn_xor": Gate(
-        lambda a, b, c: (2 * a + b, 2 * a + c, 2 * a + (b ^ c)), _truth(redundancy=_L, synergy=_L)
-    ),
+    "rdn_xor": Gate(lambda a, b, c: (2 * a + b, 2 * a + c, 2 * a + (b ^ c)), _truth(redundancy=_L, synergy=_L)),
     "rdn_unique1": Gate(lambda a, b, c: (2 * a + b, 2 * a + c, 2 * a + b), _truth(redundancy=_L, unique1=_L)),
     # x1 holds x2 and fixes y, so U2 = S = 0, R = I(X2;Y) and U1 = H(Y|X2).
     "red_and_u1": Gate(lambda a, b, c: (2 * a + b, b, a & b), _truth(redundancy=_AND, unique1=_L / 2)),

@@ -24,9 +24,7 @@ def _dense(key: Key, n1: int, n2: int, k: int) -> Array:
 
 def _sparse(key: Key, n1: int, n2: int, k: int, density: float = 0.2) -> Array:
     u = jax.random.uniform(key, (n1, n2, k))
-    return jnp.asarray(
-        u <= jnp.maximum(density, u.min()), u.dtype
-    )  # the least u always stays: never all empty
+    return jnp.asarray(u <= jnp.maximum(density, u.min()), u.dtype)  # the least u always stays: never all empty
 
 
 def _very_sparse(key: Key, n1: int, n2: int, k: int) -> Array:

@@ -324,8 +324,5 @@ TASKS: dict[str, Callable[[], Task]] = {
         for name in (*GATES, "and^3", "red_and_u1^3")
     },
     **{f"noisy_xor_{flip:g}": partial(noisy_xor, flip) for flip in (0.01, 0.1)},
-    **{
-        f"noisy_copies_{f:g}_{g:g}": partial(noisy_copies, f, g)
-        for f, g in ((0.1, 0.1), (0.1, 0.2), (0.3, 0.05))
-    },
+    **{f"noisy_copies_{f:g}_{g:g}": partial(noisy_copies, f, g) for f, g in ((0.1, 0.1), (0.1, 0.2), (0.3, 0.05))},
 }

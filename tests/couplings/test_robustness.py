@@ -104,8 +104,13 @@ def ecos_union(p1, p2):
 @pytest.mark.filterwarnings("ignore")  # cvxpy's own, on ECOS and on inaccurate solutions
 @pytest.mark.parametrize(
     ("shape", "kind"),
-    [((2, 2, 2), "dense"), ((4, 3, 3), "dense"), ((5, 5, 3), "noisy_copy"), ((5, 5, 3), "near_deterministic"),
-     ((10, 10, 2), "dense")],
+    [
+        ((2, 2, 2), "dense"),
+        ((4, 3, 3), "dense"),
+        ((5, 5, 3), "noisy_copy"),
+        ((5, 5, 3), "near_deterministic"),
+        ((10, 10, 2), "dense"),
+    ],
 )
 def test_ecos_lies_in_the_bracket(shape, kind):
     p = joints(shape, 10, kind=kind, seed=6)
