@@ -25,6 +25,7 @@ LEAST_SLACK = 0.3  # at the start
 WEIGHT_RATIO = 4.0  # the central path's weights: r0, moved towards p(x1) p(x2) by at most this factor
 LARGE_ORDER = 64  # of the Schur complement: from here on Gondzio correctors, and certificates only near the end
 CORRECTORS = 3
+SOLVE_ACCURACY = 1e-2  # of a Newton step, relative to complementarity
 CERTIFY_BELOW = 1e-3  # complementarity, for large problems
 
 
@@ -149,7 +150,7 @@ def _solve(p1: Array, p2: Array, tol: Array, support: newton.Support | None) -> 
             t = jnp.where(pairs, (target + r * dual_residual) / (w * s), 0.0)
             ga = jnp.where(m1, p1 - u * (t @ v), 0.0)
             gb = jnp.where(m2, p2 - v * (t.T @ u), 0.0)
-            da, db = newton.solve(system, ga, gb, large=large)
+            da, db = newton.solve(system, ga, gb, SOLVE_ACCURACY * mu, large=large)
             change = ((u * da) @ v.T + u @ (v * db).T) / s
             dw = jnp.where(pairs, -change - dual_residual, 0.0)
             return _Direction(da, db, jnp.where(pairs, (target - r * w - r * dw) / w, 0.0), dw)

@@ -54,6 +54,9 @@ class System(NamedTuple):
     columns: Array | None
 
 
+_Refinement = tuple[tuple[Array, Array], tuple[Array, Array], Array]  # solution, residual, rounds
+
+
 def _diagonal(blocks: Array) -> Array:
     return jnp.diagonal(blocks, axis1=-2, axis2=-1)
 
@@ -146,15 +149,37 @@ def _product(point: Point, da: Array, db: Array) -> tuple[Array, Array]:
     )
 
 
-def solve(system: System, ga: Array, gb: Array, *, large: bool) -> tuple[Array, Array]:
-    """Solve ``H (da, db) = (ga, gb)``, with one step of refinement."""
+def solve(system: System, ga: Array, gb: Array, accuracy: Array, *, large: bool) -> tuple[Array, Array]:
+    """Solve ``H (da, db) = (ga, gb)`` with one step of refinement; where large, only if ``accuracy`` calls for it.
 
-    def refine(_: int, x: tuple[Array, Array]) -> tuple[Array, Array]:
-        ha, hb = _product(system.point, *x)
-        ea, eb = _apply_once(system, ga - ha, gb - hb, large=large)
+    ``accuracy`` is the l1 norm that the residual may have. A large solve is bound by memory, and the residual, made
+    of thin products, costs next to nothing.
+    """
+
+    def improve(x: tuple[Array, Array], residual: tuple[Array, Array]) -> tuple[Array, Array]:
+        ea, eb = _apply_once(system, *residual, large=large)
         return x[0] + ea, x[1] + eb
 
+    def residual(x: tuple[Array, Array]) -> tuple[Array, Array]:
+        ha, hb = _product(system.point, *x)
+        return ga - ha, gb - hb
+
+    def norm(x: tuple[Array, Array]) -> Array:
+        return jnp.sum(jnp.abs(x[0])) + jnp.sum(jnp.abs(x[1]))
+
     zero = (jnp.zeros_like(ga), jnp.zeros_like(gb))
-    if large:  # one compiled application
-        return jax.lax.fori_loop(0, 2, refine, zero)
-    return refine(1, _apply_once(system, ga, gb, large=large))
+    if not large:
+        first = improve(zero, (ga, gb))
+        return improve(first, residual(first))
+    enough = jnp.minimum(accuracy, 1e-3 * norm((ga, gb)))
+
+    def refine(state: _Refinement) -> _Refinement:
+        x, rest, count = state
+        x = improve(x, rest)
+        return x, residual(x), count + 1
+
+    def unfinished(state: _Refinement) -> Array:
+        _, rest, count = state
+        return (count == 0) | ((count < 2) & (norm(rest) > enough))
+
+    return jax.lax.while_loop(unfinished, refine, (zero, (ga, gb), jnp.asarray(0)))[0]
