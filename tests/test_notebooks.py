@@ -19,7 +19,7 @@ MOST_BYTES = 300_000
 # A folder of somebody's machine.
 PATH = re.compile(r"(?<![\w.:/])/(?:home|mnt|opt|private|root|tmp|usr|Users|var|work)/|\b[A-Z]:\\")
 
-digest = runpy.run_path(str(EXECUTE))["digest"]
+execute = runpy.run_path(str(EXECUTE))
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -40,7 +40,7 @@ def flaws(notebook, *, complete=True):
     outputs = [output for cell in code for output in cell["outputs"]]
     if [cell["execution_count"] for cell in code] != list(range(1, len(code) + 1)):
         yield "not executed from the first cell to the last"
-    if notebook["metadata"].get("pidjax", {}).get("sources") != digest(notebook["cells"]):
+    if notebook["metadata"].get("pidjax", {}).get("sources") != execute["digest"](notebook["cells"]):
         yield "edited after it was executed"
     for output in outputs:
         if output["output_type"] == "error":
@@ -96,7 +96,8 @@ def test_each_flaw_is_found(spoil, flaw):
 )
 @pytest.mark.parametrize("with_data", [False, True], ids=["without_data", "with_data"])
 def test_it_runs_in_a_fresh_kernel(path, with_data, tmp_path):
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    env = {**os.environ, **execute["SETTINGS"], "PYTHONPATH": python_path}
     if not with_data:
         env.pop("PIDJAX_DATA", None)
     elif "PIDJAX_DATA" not in env:

@@ -28,6 +28,7 @@ __all__ = [
     "coupling",
     "depth",
     "dual_bound",
+    "one_source_bound",
     "pairwise_sum",
     "primal_bound",
     "ratio",
@@ -146,6 +147,19 @@ def dual_bound(p1: Array, p2: Array, potentials: Potentials) -> tuple[Bound, Pot
     columns_first = shifted(finite(jnp.max(g - by_column[None, :], 1)), by_column)
     better = rows_first[0].value >= columns_first[0].value
     return jax.tree.map(lambda x, y: jnp.where(better, x, y), rows_first, columns_first)
+
+
+def one_source_bound(p1: Array, p2: Array) -> tuple[Bound, Potentials]:
+    """Lower bound on V from the first modality alone: ``a = log p(y|x1), b = 0``, which says union >= I(X1;Y)."""
+    eps = unit(p1.dtype)
+    k = p1.shape[1]
+    a = safe_log(ratio(p1, p1.sum(1, keepdims=True)))
+    # exp of the computed a may sum to more than one by its rounding: of the quotient, of its sum, and of log.
+    a = a - ((2 * k + 4 * EXP_ULP) * eps + 2 * EXP_ULP * eps * jnp.max(jnp.abs(a), 1, keepdims=True))
+    a = jnp.where(p1 > 0, a, 0.0)
+    terms = pairwise_sum(p1 * a)
+    margin = (2 * depth(p1.size + p2.size) + k + 4 * EXP_ULP) * eps * (jnp.sum(p1 * jnp.abs(a)) + 2 + math.log(k))
+    return Bound(terms - margin, margin), Potentials(a - margin, jnp.zeros_like(p2))
 
 
 class _Rounded(NamedTuple):

@@ -13,7 +13,16 @@ import jax
 import jax.numpy as jnp
 
 from pidjax.couplings import newton
-from pidjax.couplings.certificate import Bound, Potentials, Primal, Result, dual_bound, primal_bound, ratio
+from pidjax.couplings.certificate import (
+    Bound,
+    Potentials,
+    Primal,
+    Result,
+    dual_bound,
+    one_source_bound,
+    primal_bound,
+    ratio,
+)
 from pidjax.typing import Array
 
 __all__ = ["interior_point"]
@@ -231,13 +240,16 @@ def _solve(p1: Array, p2: Array, tol: Array, support: newton.Support | None) -> 
 
     a0, b0 = recentre(a0, b0)
     u0, v0, s0 = exponentials(a0, b0)
-    infinite, none = jnp.asarray(jnp.inf, dtype), jnp.zeros((), dtype)
-    nothing = _Best(
-        Bound(-infinite, none),
-        Bound(infinite, none),
-        Potentials(a0, b0),
-        Primal(u0, v0, jnp.where(pairs, r0 / s0, 0.0)),
+    # No optimiser is needed to know that the union says at least what either modality does. Where both say as much,
+    # half of each: feasible, since the constraint is convex, and symmetric.
+    (lower1, (a1, b1)), (lower2, (b2, a2)) = one_source_bound(p1, p2), one_source_bound(p2, p1)
+    lead = lower1.value - lower2.value
+    share = jnp.where(jnp.abs(lead) <= lower1.margin + lower2.margin, 0.5, jnp.where(lead > 0, 1.0, 0.0)).astype(dtype)
+    lower, potentials = jax.tree.map(
+        lambda x, y: share * x + (1 - share) * y, (lower1, Potentials(a1, b1)), (lower2, Potentials(a2, b2))
     )
+    upper = Bound(jnp.asarray(jnp.inf, dtype), jnp.zeros((), dtype))
+    known = _Best(lower, upper, potentials, Primal(u0, v0, jnp.where(pairs, r0 / s0, 0.0)))
     start = _State(
         a0,
         b0,
@@ -245,7 +257,7 @@ def _solve(p1: Array, p2: Array, tol: Array, support: newton.Support | None) -> 
         jnp.where(pairs, jnp.maximum(-jnp.log(s0), LEAST_SLACK), 1.0),
         jnp.asarray(least_regularisation, dtype),
         jnp.asarray(0, jnp.int32),
-        nothing,
+        known,
         jnp.asarray(False),
     )
     end = jax.lax.while_loop(unfinished, certify_and_step, start)

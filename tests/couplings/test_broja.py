@@ -228,6 +228,18 @@ def test_one_trace_serves_every_value():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", datasets.KINDS)
+def test_a_stopped_solve_still_knows_what_either_modality_says(kind, dtype):
+    """With a tolerance that stops at once: union >= max(I1, I2), so no unique information below rounding."""
+    p = joints((5, 4, 3), 16, kind=kind, seed=21).astype(dtype)
+    with jax.enable_x64(True):
+        solution = jax.tree.map(np.asarray, batched("interior_point", 0.1)(p))
+    rounding = 200 * np.finfo(dtype).eps  # what the certificate allows for: dozens of units of sums of order one
+    assert min(solution.pid.unique1.min(), solution.pid.unique2.min()) >= -rounding
+    assert (solution.lower <= solution.upper).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(2, 2, 2), (5, 4, 3)])
 def test_dtypes_are_kept_and_the_flag_untouched(dtype, shape):
     flag = jax.config.jax_enable_x64
