@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -46,8 +47,9 @@ Set JAX_COMPILATION_CACHE_DIR to a folder, and later runs are spared the compila
 
 _HOW_TO_READ = """\
 How to read it: R is what either half of a digit gives away, U1 and U2 what only the left or only the
-right half shows, S what takes both. "null 95 %" is what chance gives with shuffled labels: an atom below
-it is no evidence. Too many symbols for the samples feign synergy; compare --bins 8."""
+right half shows, S what takes both. "null 95 %" is what chance gives when y is shuffled, so that nothing
+informs about it: an atom below it is no evidence; one above it says that y is not independent of (x1, x2),
+not yet that this very atom is real. Too many symbols for the samples feign synergy; compare --bins 8."""
 
 _REFUSALS = (ValueError, TypeError, OverflowError, ImportError, OSError, csv.Error, zipfile.BadZipFile)
 
@@ -200,10 +202,7 @@ def _from_csv(path: Path, names: Sequence[str]) -> list[np.ndarray]:
             "" not in cells,
             f"{path}: column {name!r} has {cells.count('')} empty cells; drop or impute those rows first",
         )
-        for kind in (int, float):
-            with contextlib.suppress(ValueError, OverflowError):
-                return np.array([kind(cell) for cell in cells], kind)
-        return np.array(cells)
+        return _typed(cells)
 
     def variable(selection: str) -> np.ndarray:
         columns = {name: column(name) for name in map(str.strip, selection.split(","))}
@@ -217,6 +216,18 @@ def _from_csv(path: Path, names: Sequence[str]) -> list[np.ndarray]:
         return np.column_stack(list(columns.values()))
 
     return [variable(name) for name in names]
+
+
+def _typed(cells: list[str]) -> np.ndarray:
+    """Integers, floats or words; what only looks like a number ("001", "1_0", twenty digits) stays a word."""
+    if all(re.fullmatch(r"-?(0|[1-9]\d*)", cell.strip()) for cell in cells):
+        with contextlib.suppress(OverflowError):
+            return np.array([int(cell) for cell in cells], np.int64)
+        return np.array(cells)
+    if not any(re.fullmatch(r"0\d+|.*_.*", cell.strip()) for cell in cells):
+        with contextlib.suppress(ValueError):
+            return np.array([float(cell) for cell in cells])
+    return np.array(cells)
 
 
 def _digits(_: argparse.Namespace) -> list[np.ndarray]:

@@ -64,7 +64,7 @@ def as_float(x: Any, name: str) -> Any:
         f"{name} has dtype {x.dtype}; expected real numbers (float32 or float64)",
         TypeError,
     )
-    if jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize >= 4:
+    if jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize in (4, 8):
         return x
     return x.astype(np.float64 if isinstance(x, np.ndarray) else jnp.float32)
 
@@ -98,18 +98,20 @@ def pmf(p: Any, *, name: str, ndim: int | None = None, axes: str = "") -> Any:
     )
     require(p.size > 0, f"{name} has an empty axis (shape {p.shape}); every alphabet needs at least one symbol")
     xp: Any = jnp if isinstance(p, jax.Array) else np
-    total = xp.sum(p)
+    # Under an eager grad the value is known, the tangent's carrier is not.
+    seen = jax.lax.stop_gradient(p) if xp is jnp else p
+    total = xp.sum(seen) if xp is jnp else np.sum(seen, dtype=np.float64)
     ok = ensure(
-        xp.all(xp.isfinite(p)),
+        xp.all(xp.isfinite(seen)),
         lambda: (
-            f"{name} has {int(np.sum(~np.isfinite(p)))} cells that are NaN or "
+            f"{name} has {int(np.sum(~np.isfinite(seen)))} cells that are NaN or "
             "infinite; a probability mass function is finite: look where it was divided by zero"
         ),
     )
     ok &= ensure(
-        xp.all(xp.logical_not(p < 0)),
+        xp.all(xp.logical_not(seen < 0)),
         lambda: (
-            f"{name} has negative cells, the smallest {float(np.min(p)):g}; "
+            f"{name} has negative cells, the smallest {float(np.min(seen)):g}; "
             "probabilities are >= 0: clip or refit before the call"
         ),
     )
@@ -123,4 +125,4 @@ def pmf(p: Any, *, name: str, ndim: int | None = None, axes: str = "") -> Any:
     if isinstance(p, jax.Array):
         # An empty cell has no derivative (entropies are infinitely steep there): gradients stay in the support.
         p = jnp.where(p == 0, 0.0, p)
-    return poison(p / xp.sum(p), ok)
+    return poison(p / (xp.sum(p) if xp is jnp else total.astype(p.dtype)), ok)

@@ -32,16 +32,16 @@ def in_own_precision(function: Callable[P, T]) -> Callable[P, T]:
 
     An eager call on NumPy arrays (random keys aside) runs with float64 at hand for its own length, whatever the
     user's ``jax_enable_x64``, and answers in NumPy: a float64 jax array outside of that flag would be truncated,
-    with a warning, by the first arithmetic on it.
+    with a warning, by the first arithmetic on it. Inside a jit such a call is a constant, computed at trace time.
     """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         arrays = [leaf for leaf in jax.tree.leaves((args, kwargs)) if hasattr(leaf, "dtype")]
         from_jax = any(isinstance(leaf, jax.Array) and not _is_key(leaf) for leaf in arrays)
-        if not arrays or from_jax or is_traced(arrays):
+        if from_jax or is_traced(arrays):
             return function(*args, **kwargs)
-        with jax.enable_x64(True):
+        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
             return jax.tree.map(_to_numpy, function(*args, **kwargs))
 
     return call

@@ -67,9 +67,10 @@ def quantify(
 
     The *interval* is the 95 % spread of the bootstrap over samples (symbols held fixed) about the estimate less
     the bias that the bootstrap finds, cut at 0: a resample has the plug-in bias once more. Where the bias is
-    large the estimate may lie above its own interval. The *null* is the decomposition
-    with y permuted, where the truth is zero: its mean shows the plug-in bias of each atom, and the p-value is
-    ``(1 + #{null >= estimate}) / (1 + permutations)``. Replicates are solved to a gap of 1e-6 nats.
+    large the estimate may lie above its own interval. The *null* is the
+    decomposition with y permuted, independent of both modalities: its mean shows the plug-in bias of each atom there,
+    and the p-value is ``(1 + #{null >= estimate}) / (1 + permutations)``. It tests that independence by this atom, not
+    the absence of the atom while others are present. Replicates are solved to a gap of 1e-6 nats.
 
     Args:
         x1: first modality, one row for each sample. One-dimensional integers, booleans or strings are
@@ -342,7 +343,7 @@ def _warnings(
     if bias > BIAS_SHARE * label_entropy:
         found.append(
             f"plug-in bias: {pairs} occupied (x1, x2) pairs x {labels} labels for {n} samples inflate "
-            f"I(x1,x2;y) by about {bias:.2g} nats ({bias / label_entropy:.0%} of H(y)), mostly as synergy; "
+            f"I(x1,x2;y) by up to {bias:.2g} nats ({bias / label_entropy:.0%} of H(y)), often as synergy; "
             "use fewer bins, merge rare symbols or add samples, and compare with the null"
         )
     if not gap <= tol:

@@ -192,3 +192,13 @@ def test_emotion_ratings_are_decomposed_as_published(tmp_path, capsys):
     # BROJA_2PID with ECOS, bits, printed to five digits.
     expected = {"R": 0.57634, "U1": 0.02302, "U2": 0.71426, "S": 0.15666}
     assert atoms(capsys.readouterr().out) == pytest.approx(expected, abs=1e-5)
+
+
+def test_csv_identifiers_that_only_look_like_numbers_stay_apart():
+    from pidjax.__main__ import _typed
+
+    assert _typed(["1", "-20", "0"]).dtype == np.int64
+    assert _typed(["1.5", "2"]).dtype == np.float64
+    for names in (["1", "001"], ["10", "1_0"], ["12345678901234567890", "12345678901234567891"], ["a", "1"]):
+        assert np.unique(_typed(names)).size == 2
+        assert _typed(names).dtype.kind == "U"

@@ -124,11 +124,14 @@ def binary(p1: Array, p2: Array) -> Result:
     def value(zeros: Array, ones: Array) -> Array:
         return pairwise_sum(xlogx(zeros) + xlogx(ones) - xlogx(zeros + ones))
 
-    def bridge(ahead: Array) -> Array:
-        return jnp.where(change, jnp.maximum(jnp.where(first[1:], ahead[:-1], -ahead[:-1]), 0.0), 0.0)
-
     upper = value(jnp.where(leading, mass0, 0.0), jnp.where(leading, mass1, 0.0))
-    upper = upper + value(bridge(ahead0), bridge(ahead1))
+    # A bridge goes from the old leader's curve to the new one's. Where the curves tie up to rounding it may lead
+    # backwards: then what was counted twice is taken off again.
+    step = jnp.where(change, jnp.where(first[1:], 1.0, -1.0), 0.0)
+    bridge0, bridge1 = step * ahead0[:-1], step * ahead1[:-1]
+    back = jnp.where(bridge0 + bridge1 < 0, -1.0, 1.0)
+    bridge0, bridge1 = jnp.maximum(bridge0 * back, 0.0), jnp.maximum(bridge1 * back, 0.0)
+    upper = upper + pairwise_sum(back * (xlogx(bridge0) + xlogx(bridge1) - xlogx(bridge0 + bridge1)))
     # A lead that is misjudged by `noise` costs at most noise * phi'' integrated between the extreme knots; a
     # bridge is a difference of cumulative masses; and the two modalities agree on p(y) up to rounding.
     misjudged = units * (p_y[0] * jnp.max(size_s) + p_y[1] * jnp.max(size_t))

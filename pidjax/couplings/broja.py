@@ -18,7 +18,7 @@ import numpy as np
 from pidjax import _checks
 from pidjax._precision import in_own_precision, is_traced
 from pidjax.couplings.binary import binary, binary_coupling
-from pidjax.couplings.certificate import Potentials, Primal, Result, coupling
+from pidjax.couplings.certificate import Potentials, Primal, Result, coupling, pairwise_sum
 from pidjax.couplings.interior_point import LARGE_ORDER, interior_point
 from pidjax.couplings.newton import Support
 from pidjax.couplings.two_binary import two_binary
@@ -70,7 +70,8 @@ class Solution:
     @in_own_precision
     def gap(self) -> Array:
         """``upper - lower``: computed, never assumed; it includes the rounding of the certificate itself."""
-        return jnp.where(jnp.isnan(self.lower) | jnp.isnan(self.upper), jnp.inf, self.upper - self.lower)
+        lower = jax.lax.stop_gradient(self.lower)
+        return jnp.where(jnp.isnan(lower) | jnp.isnan(self.upper), jnp.inf, self.upper - lower)
 
     @property
     @in_own_precision
@@ -91,9 +92,15 @@ class Solution:
         return self._each(_coupling)(self.marginals, self.primal)
 
     def _each(self, function: Callable) -> Callable:
-        for _ in range(self.lower.ndim):
-            function = jax.vmap(function)
-        return jax.jit(function)
+        return _compiled(function, self.lower.ndim)
+
+
+@functools.cache
+def _compiled(function: Callable, batch_axes: int) -> Callable:
+    """The function jitted, mapped over its leading batch axes: one object each, so that jit remembers it."""
+    for _ in range(batch_axes):
+        function = jax.vmap(function)
+    return jax.jit(function)
 
 
 def _pointwise(marginals: tuple[Array, Array], potentials: Potentials, joint: Array | None) -> PID:
@@ -101,7 +108,9 @@ def _pointwise(marginals: tuple[Array, Array], potentials: Potentials, joint: Ar
     log_y = safe_log(p1.sum(0))
     i1 = (safe_log(p1) - safe_log(p1.sum(1))[:, None] - log_y[None, :])[:, None, :]
     i2 = (safe_log(p2) - safe_log(p2.sum(1))[:, None] - log_y[None, :])[None, :, :]
-    possible = (p1 > 0)[:, None, :] & (p2 > 0)[None, :, :] if joint is None else joint > 0
+    possible = (p1 > 0)[:, None, :] & (p2 > 0)[None, :, :]
+    if joint is not None:
+        possible &= joint > 0
     union = jnp.where(possible, a[:, None, :] + b[None, :, :] - log_y[None, None, :], 0.0)
     if joint is None:
         i12 = jnp.full_like(union, jnp.nan)
@@ -142,8 +151,6 @@ def _bracket(p1: Array, p2: Array, tol: ArrayLike, support: Support | None, meth
     p1, p2 = jax.lax.stop_gradient((p1, p2))
     refused = jnp.isnan(jnp.sum(p1) + jnp.sum(p2))
     p1, p2 = (jnp.where(refused, 1 / p.size, p) for p in (p1, p2))  # something to solve; poisoned below
-    smallest = SMALLEST_CELL[np.dtype(p1.dtype)]
-    p1, p2 = (jnp.where(p < smallest, 0.0, p) for p in (p1, p2))
     with jax.default_matmul_precision("highest"):
         if method == "binary":
             result = binary(p1, p2)
@@ -151,7 +158,7 @@ def _bracket(p1: Array, p2: Array, tol: ArrayLike, support: Support | None, meth
             result = two_binary(p1, p2)
         else:
             result = interior_point(p1, p2, jax.lax.stop_gradient(jnp.asarray(tol, p1.dtype)), support)
-    entropy = -jnp.sum(xlogx(p1.sum(0)))
+    entropy = -jnp.sum(xlogx(jax.vmap(pairwise_sum, 1)(p1)))
     shifted = result._replace(lower=result.lower + entropy, upper=result.upper + entropy)
     return jax.tree.map(
         lambda x: jnp.where(refused, jnp.nan, x) if jnp.issubdtype(x.dtype, jnp.floating) else x, shifted
@@ -195,6 +202,8 @@ def _solution(
     p1: Array, p2: Array, joint: Array | None, tol: ArrayLike, support: Support | None, method: str
 ) -> Solution:
     """Solve and assemble; all leaves but ``lower`` and ``pid`` are constants under differentiation."""
+    smallest = SMALLEST_CELL[np.dtype(p1.dtype)]
+    p1, p2 = (jnp.where(p < smallest, 0.0, p) for p in (p1, p2))
     result = _bracket(p1, p2, tol, support, method)
     lower = _with_envelope(result.lower, p1, p2, result.potentials)
     if joint is None:
@@ -272,18 +281,24 @@ def _cropped(solution: Solution, n1: int, n2: int) -> Solution:
 def _reconciled(p1: Any, p2: Any) -> tuple[Any, Any]:
     """Both marginals on the mean of their label marginals; a label that one of them lacks is dropped."""
     xp: Any = np if isinstance(p1, np.ndarray) and isinstance(p2, np.ndarray) else jnp
-    y1, y2 = p1.sum(0), p2.sum(0)
+    if xp is np:  # NumPy sums a long first axis one by one
+        y1, y2 = (p.sum(0, dtype=np.longdouble) for p in (p1, p2))
+        seen1, seen2 = y1, y2
+    else:
+        y1, y2 = (jax.vmap(pairwise_sum, 1)(p) for p in (p1, p2))
+        seen1, seen2 = jax.lax.stop_gradient((y1, y2))
     ok = _checks.ensure(
-        xp.logical_not(xp.max(abs(y1 - y2)) > _checks.sum_tolerance(p1.shape, p1.dtype)),
+        xp.logical_not(xp.max(abs(seen1 - seen2)) > _checks.sum_tolerance(p1.shape, p1.dtype)),
         lambda: (
             f"p_x1y and p_x2y disagree about the labels: their label marginals differ by "
-            f"{float(np.max(abs(y1 - y2))):g} (p_x1y {np.round(y1, 6)}, p_x2y {np.round(y2, 6)}), "
+            f"{float(np.max(abs(seen1 - seen2))):g} (p_x1y {np.round(seen1, 6)}, p_x2y {np.round(seen2, 6)}), "
             "expected at most 1e-6; both must come from one population: reweight one of them, p_x2y * (p_y1 / p_y2)"
         ),
     )
     both = xp.where((y1 > 0) & (y2 > 0), (y1 + y2) / 2, 0.0)
     both = both / both.sum()
-    p1, p2 = (p * (both / xp.where(y > 0, y, 1.0))[None, :] for p, y in ((p1, y1), (p2, y2)))
+    scale1, scale2 = (both / xp.where(y > 0, y, 1.0) for y in (y1, y2))
+    p1, p2 = (p * scale.astype(p.dtype)[None, :] for p, scale in ((p1, scale1), (p2, scale2)))
     return _checks.poison((p1, p2), ok)
 
 
@@ -300,7 +315,8 @@ def union_information(p_x1y: ArrayLike, p_x2y: ArrayLike, *, tol: float = 1e-9, 
             Sums off by less than 1e-6 are divided out; label marginals that disagree by less than 1e-6 are
             replaced by their mean.
         tol: the certified gap (nats) at which the interior point method stops; the other routes are closed forms.
-            What was reached is ``Solution.gap``: float64 certifies about 1e-12, float32 3e-5 to 1e-4.
+            What was reached is ``Solution.gap``: float64 certifies about 1e-12, float32 3e-5 on small
+            tables and 1e-3 on a thousand symbols.
         method: ``"auto"`` picks by shape; ``"binary"`` (two labels at most), ``"two_binary"`` (two symbols in each
             modality), ``"interior_point"`` (anything).
 

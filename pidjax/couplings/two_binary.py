@@ -19,25 +19,31 @@ MAX_STEPS = 80
 _Root = tuple[Array, Array, Array, Array, Array]  # lambda, the bracket's ends, steps, the last change
 
 
-def _couplings(one1: Array, one2: Array, log_odds: Array) -> Array:
-    """Couplings ``(2, 2, k)`` of Bernoulli(one1[y]) and Bernoulli(one2[y]) with a common log odds ratio.
+def _couplings(m1: Array, m2: Array, log_odds: Array) -> Array:
+    """Couplings ``(2, 2, k)`` of the columns of m1 and m2 ``(2, k)`` with a common log odds ratio.
 
-    Built on the smaller off-diagonal cell (for a negative log odds ratio: of the table with x2 flipped), which
-    is exact to rounding however small it is.
+    Both a mass and its complement are carried, so that neither is lost below the roundoff of the other, and no cell
+    comes from a difference that cancels: of the off-diagonal cells (for a negative log odds ratio: of the table with
+    x2 flipped) the smaller solves a quadratic equation; of the diagonal ones the larger is a difference and the
+    smaller follows from the odds ratio.
     """
     flip = log_odds < 0
-    odds = jnp.exp(-jnp.abs(log_odds))  # in (0, 1]
-    other = jnp.where(flip, 1 - one2, one2)
-    low, high = jnp.minimum(one1, other), jnp.maximum(one1, other)
-    spread = high - low
+    odds = jnp.exp(-jnp.abs(log_odds))
+    m2 = jnp.where(flip, m2[::-1], m2)
+    (zero1, one1), (zero2, one2) = m1, m2
+    first_high = jnp.where(one1 + one2 > 1, zero1 <= zero2, one1 >= one2)
+    low, high = jnp.where(first_high, one2, one1), jnp.where(first_high, one1, one2)
+    low_c, high_c = jnp.where(first_high, zero2, zero1), jnp.where(first_high, zero1, zero2)
+    spread = jnp.maximum(jnp.where(low + high > 1, low_c - high_c, high - low), 0.0)
     linear = spread + odds * (1 - spread)
-    constant = odds * low * (1 - high)
+    constant = odds * low * high_c
     small = 2 * constant / (linear + jnp.sqrt(linear**2 + 4 * (1 - odds) * constant))
     small = jnp.where(constant > 0, small, 0.0)
-    both, neither = low - small, 1 - high - small
-    # The cell in which the likelier of the two is one and the other zero is spread + small.
-    first = jnp.where(one1 >= other, spread + small, small)
-    second = jnp.where(one1 >= other, small, spread + small)
+    big = jnp.maximum(low, high_c) - small
+    rest = jnp.where(constant > 0, small * (spread + small) / (odds * big), jnp.minimum(low, high_c))
+    both, neither = jnp.where(low >= high_c, big, rest), jnp.where(low >= high_c, rest, big)
+    first = jnp.where(first_high, spread + small, small)
+    second = jnp.where(first_high, small, spread + small)
     table = jnp.stack([jnp.stack([neither, second]), jnp.stack([first, both])])
     return jnp.where(flip, table[:, ::-1], table)
 
@@ -48,10 +54,10 @@ def two_binary(p1: Array, p2: Array) -> Result:
     # Beyond this a vanishing cell is below the unit roundoff, also where it goes like the root of the odds.
     reach = 100.0 if dtype == jnp.float64 else 40.0
     p_y = p1.sum(0)
-    one1, one2 = ratio(p1[1], p_y), ratio(p2[1], p2.sum(0))
+    c1, c2 = ratio(p1, p_y[None]), ratio(p2, p2.sum(0)[None])
 
     def residual(log_odds: Array) -> tuple[Array, Array]:
-        q = _couplings(one1, one2, log_odds)
+        q = _couplings(c1, c2, log_odds)
         m = jnp.sum(q * p_y[None, None, :], -1)
         value = jnp.log(m[0, 0]) + jnp.log(m[1, 1]) - jnp.log(m[0, 1]) - jnp.log(m[1, 0]) - log_odds
         # A cell of q moves by the harmonic sum of its table; empty cells don't move.
@@ -83,7 +89,7 @@ def two_binary(p1: Array, p2: Array) -> Result:
         jnp.asarray(jnp.inf, dtype),
     )
     log_odds, _, _, steps, _ = jax.lax.while_loop(unfinished, step, start)
-    q = _couplings(one1, one2, log_odds)
+    q = _couplings(c1, c2, log_odds)
     m = jnp.sum(q * p_y[None, None, :], -1)
     # log q(x1,x2|y) p(y) / m has no interaction of x1 and x2 left, so it splits into potentials; what interaction
     # there is (a root at infinity) goes to the cells that vanish: the additive fit weighted by q.

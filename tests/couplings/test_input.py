@@ -99,3 +99,35 @@ def test_checkify_names_the_error_inside_jit():
         error.throw()
     error, _ = check(jnp.asarray(GOOD))
     error.throw()
+
+
+def test_under_an_eager_gradient_bad_input_is_refused_with_its_number():
+    with pytest.raises(ValueError, match=r"sums to (2|1\.9999)"):
+        jax.grad(lambda p: broja(p).lower)(jnp.asarray(GOOD * 2))
+
+
+def test_a_numpy_problem_inside_jit_is_a_constant():
+    value = jax.jit(lambda t: t * broja(GOOD).lower)(2.0)
+    assert abs(value - 2 * broja(GOOD).lower) <= 1e-6  # float32
+
+
+def test_a_list_is_as_exact_as_an_array():
+    assert broja(GOOD.tolist()).gap == broja(GOOD).gap
+
+
+def test_a_cell_below_reach_counts_as_empty():
+    p = np.array(GOOD, np.float32)
+    p[0, :, 1] = 1e-16
+    solution = broja(p / p.sum())
+    assert solution.potentials.a[0, 1] == -np.inf
+    assert np.isfinite(solution.pointwise.synergy).all()
+
+
+def test_a_long_first_axis_is_summed_exactly():
+    """A million copies of one row in float32: naive sums of the labels would differ by 1e-2."""
+    p1 = np.repeat(np.array([[0.3, 0.1], [0.17, 0.43]], np.float32) / 10**6, 10**6, 0)
+    p2 = np.repeat(np.array([[0.47, 0.53]], np.float32) / 10**6, 10**6, 0)
+    solution = union_information(p1, p2)
+    exact = np.array([[0.3, 0.1], [0.17, 0.43]])
+    truth = np.sum(exact * np.log(exact / exact.sum(1, keepdims=True) / exact.sum(0)))  # x2 says nothing
+    assert solution.lower <= truth <= solution.upper

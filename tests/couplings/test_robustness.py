@@ -121,3 +121,23 @@ def test_ecos_lies_in_the_bracket(shape, kind):
     assert len(checked) >= 5
     for i in checked:
         assert solution.lower[i] - 1e-6 <= values[i] <= solution.upper[i] + 1e-6
+
+
+def test_ties_up_to_rounding_keep_the_certificate_sound():
+    """Independent modalities tie everywhere; with a rare label a bridge may lead backwards."""
+    rng = np.random.default_rng(7)
+    x1, x2 = rng.dirichlet(np.ones(2), (2, 4000))
+    rare = 10.0 ** rng.uniform(-8, -1, 4000)
+    y = np.stack([1 - rare, rare], 1)
+    p = x1[:, :, None, None] * x2[:, None, :, None] * y[:, None, None, :]
+    with jax.enable_x64(True):
+        solution = jax.tree.map(np.asarray, batched("binary")(p / p.sum((1, 2, 3), keepdims=True)))
+    assert (solution.lower <= 0).all()  # the truth
+    assert (solution.upper >= 0).all()
+    assert np.max(solution.upper - solution.lower) <= 1e-9
+
+
+@pytest.mark.parametrize("k", [3, 5])
+def test_two_binary_keeps_what_lies_below_roundoff(k):
+    """Cells of exp^8: masses whose complement would vanish next to them."""
+    assert worst_gap(joints((2, 2, k), 2000, power=8.0, seed=8), method="two_binary") <= 1e-9
