@@ -55,7 +55,7 @@ PROBLEMS = {
     "20x20x5 every kind": Problem((20, 20, 5), kinds=()),
     "50x50x10 dense": Problem((50, 50, 10)),
     "50x50x10 noisy copy": Problem((50, 50, 10), kinds=("noisy_copy",), solvers=SOLVERS[:-1]),
-    "100x100x10 dense": Problem((100, 100, 10)),
+    "100x100x10 dense": Problem((100, 100, 10), limit=120.0),
     "100x100x10 noisy copy": Problem((100, 100, 10), kinds=("noisy_copy",), solvers=_LASTING),
     "200x200x10 dense": Problem((200, 200, 10), limit=120.0),
     "200x200x10 noisy copy": Problem((200, 200, 10), kinds=("noisy_copy",), solvers=_LASTING),
@@ -95,7 +95,7 @@ ACCELERATOR_QUICK = {
 # Seconds. A process is killed when an instance takes longer than the limit.
 PIDJAX_LIMIT = 300.0
 START_LIMIT = 60.0  # imports
-PEERS_UNTIL = 1080.0  # into the run: no peer begins whose limit reaches beyond; the whole takes 20 minutes
+PEERS_UNTIL = 1500.0  # into the run: no peer begins whose limit reaches beyond; the whole takes 25 minutes
 QUICK_LIMIT = 20.0
 ACCELERATOR_TOTAL = 450.0
 

@@ -209,7 +209,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help='problems, solvers, "cold start"')
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("rows.jsonl"), help="written anew")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("discrete.jsonl"), help="written anew")
     parser.add_argument("--quick", action="store_true", help="small problems, short limits")
     parser.add_argument("--device", action="store_true", help="pidjax on every core and accelerator that jax finds")
     options = parser.parse_args()

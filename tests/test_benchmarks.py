@@ -192,6 +192,12 @@ def test_only_what_is_between_the_markers_is_rewritten(tmp_path):
     assert summarise.rewritten(text, tables) == text
 
 
+def test_the_readme_shows_the_rows_that_are_committed():
+    """Numbers come from ``run.py`` through ``summarise.py``, never from a keyboard."""
+    text = (ROOT / "README.md").read_text()
+    assert summarise.rewritten(text, summarise.summary(read(FOLDER / "discrete.jsonl"))) == text
+
+
 @pytest.mark.parametrize("text", ["", summarise.BEGIN, f"{summarise.END}{summarise.BEGIN}", summarise.BEGIN * 2])
 def test_markers_that_are_not_there_once_are_refused(text):
     with pytest.raises(ValueError, match="each once"):
