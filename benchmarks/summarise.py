@@ -1,13 +1,14 @@
 """Make the tables of a benchmark from its rows: no number is typed by hand.
 
-    python benchmarks/summarise.py rows.jsonl [--readme README.md]
+    python benchmarks/summarise.py rows.jsonl [--table discrete | samplewise] [--readme README.md]
 
-Prints markdown; with ``--readme`` it is also written between the markers ``<!-- benchmark:discrete -->`` and
-``<!-- /benchmark:discrete -->`` of that file.
+Prints markdown; with ``--readme`` it is also written between the markers ``<!-- benchmark:TABLE -->`` and
+``<!-- /benchmark:TABLE -->`` of that file.
 """
 
 import argparse
 import json
+import math
 import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import config
 
-__all__ = ["rewritten", "summary"]
+__all__ = ["rewritten", "samplewise", "summary"]
 
 Row = dict[str, Any]
 BEGIN, END = "<!-- benchmark:discrete -->", "<!-- /benchmark:discrete -->"
@@ -29,6 +30,19 @@ NAMES = {
     "broja_2pid": "BROJA_2PID",
     "dit_cone": "dit cone",
     "dit_admui": "dit admUI",
+}
+SAMPLEWISE_NAMES = {
+    "lsmi": "LSMI as published",
+    "lsmi_knife": "LSMI's KNIFE",
+    "lsmi_knife_zero_grad": "the same, gradients cleared",
+    "knife": "official KNIFE",
+    "pidjax": "pidjax",
+}
+ATOMS = {"redundancy": "R", "unique1": "U1", "unique2": "U2", "synergy": "S"}
+WORKS = {
+    "classifiers": "three classifiers, same work",
+    "knives": "two KNIFEs, same work",
+    "pipeline": "the whole, each its own way",
 }
 
 
@@ -47,12 +61,32 @@ def summary(rows: Iterable[Row]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def rewritten(text: str, tables: str) -> str:
+def samplewise(rows: Iterable[Row]) -> str:
+    """The tables of the sample-wise benchmark.
+
+    Args:
+        rows: as ``samplewise.py`` writes them.
+
+    Returns:
+        Markdown: seconds side by side, what the pipelines say, entropies, failures, and a line of facts.
+    """
+    rows = list(rows)
+    remarks = (
+        "First: in a fresh process, compilation included; cached: with a warm persistent compilation cache. Errors in "
+        "nats, the largest of all seeds: of R, U1, U2 and S against the population's; r.m.s. ones of single samples "
+        "against the exact densities; of entropies on held-out samples."
+    )
+    parts = [_side_by_side(rows), _pipelines(rows), _entropies(rows), _failures(rows)]
+    return "\n\n".join(part for part in [*parts, f"{remarks} {_machine(rows)}" if rows else ""] if part)
+
+
+def rewritten(text: str, tables: str, name: str = "discrete") -> str:
     """A text with what lies between the markers replaced.
 
     Args:
         text: a markdown file that holds both markers once.
         tables: what comes between them.
+        name: of the markers.
 
     Returns:
         The new text; the markers stay.
@@ -60,10 +94,11 @@ def rewritten(text: str, tables: str) -> str:
     Raises:
         ValueError: a marker is missing, or there twice.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"expected {BEGIN} and then {END}, each once")
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{rest.partition(END)[2]}"
+    begin, end = (marker.replace("discrete", name) for marker in (BEGIN, END))
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"expected {begin} and then {end}, each once")
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n\n{tables}\n\n{end}{rest.partition(end)[2]}"
 
 
 def _table(head: list[str], body: list[list[str]]) -> str:
@@ -207,31 +242,104 @@ def _cold_starts(rows: list[Row]) -> str:
 def _facts(rows: list[Row]) -> str:
     if not rows:
         return ""
-    devices = sorted({row["device"] for row in rows if row["solver"] in config.ROUTES and "device" in row})
-    described = {
-        f"{row['processor']}, {row['cpus']} core{'s' if row['cpus'] > 1 else ''}; "
-        + ", ".join(f"{package} {version}" for package, version in row["versions"].items())
-        + (f"; {row['xla_flags']}" if row.get("xla_flags") else "")
-        for row in rows
-    }
-    days = sorted({row["timestamp"][:10] for row in rows})
     exact = (
         f"Exact: within {_small(config.EXACT)} nats of pidjax's certified bracket, and called optimal by the solver."
     )
+    return f"{exact} {_machine(rows)}"
+
+
+def _machine(rows: list[Row]) -> str:
+    devices = sorted({row["device"] for row in rows if row["solver"] in config.ROUTES and "device" in row})
+    versions: dict[tuple[str, ...], dict[str, set[str]]] = {}
+    for row in rows:
+        cores = f"{row['processor']}, {row['cpus']} core{'s' if row['cpus'] > 1 else ''}"
+        found = versions.setdefault((cores, row.get("xla_flags") or ""), {})
+        for package, version in row["versions"].items():
+            found.setdefault(package, set()).add(version)
+    described = [
+        f"{cores}; "
+        + ", ".join(f"{package} {' and '.join(sorted(each))}" for package, each in found.items())
+        + (f"; {flags}" if flags else "")
+        for (cores, flags), found in sorted(versions.items())
+    ]
+    days = sorted({row["timestamp"][:10] for row in rows})
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    return f"{exact} Device: {', '.join(devices)}. {'; '.join(sorted(described))}. {when}."
+    return f"Device: {', '.join(devices)}. {'; '.join(described)}. {when}."
+
+
+def _side_by_side(rows: list[Row]) -> str:
+    body = []
+    for (problem, form), group in _grouped(rows, lambda row: (row["problem"], row["form"])).items():
+        if form in WORKS:
+            own, theirs = ([row for row in group if (row["solver"] == "pidjax") == ours] for ours in (True, False))
+            times = {name: _median(own, f"seconds_{name}") for name in ("warm", "cold", "cached")}
+            peer = {"warm": _median(theirs, "seconds_warm"), "cold": _median(theirs, "seconds_cold")}
+            peer["cached"] = peer["cold"]
+            ratios = [f"{peer[name] / own:.2g}" if peer[name] and own else "-" for name, own in times.items()]
+            seconds = [_seconds(value) for value in (peer["warm"], peer["cold"], *times.values())]
+            body.append([f"{problem}: {WORKS[form]}", *seconds, " / ".join(ratios)])
+    head = ["", "LSMI", "first", "pidjax", "first", "first, cached", "LSMI / pidjax: warm / first / cached"]
+    return _table(head, body)
+
+
+def _mean(rows: Iterable[Row], key: str, name: str) -> str:
+    values = [row[key][name] for row in rows if name in row.get(key, {})]
+    return f"{statistics.fmean(values):.3f}" if values else "-"
+
+
+def _pipelines(rows: list[Row]) -> str:
+    body = []
+    compared = [row for row in rows if row["form"] == "pipeline" and "values" in row]
+    for problem, group in _grouped(compared, lambda row: row["problem"]).items():
+        truths = [_mean(group, "truths", name) for name in ATOMS]
+        body.append([f"{problem}: truth", *truths, "0", "0", "-"])
+        for solver, own in _grouped(group, lambda row: row["solver"]).items():
+            worst = f"{max(_values(own, 'distance')):.3f}"
+            rms = " / ".join(_mean(own, "rms", name) for name in ("r", "i12", "h1"))
+            memory = max(_values(own, "memory_mb"), default=math.nan)
+            values = [_mean(own, "values", name) for name in ATOMS]
+            body.append([f"{problem}: {SAMPLEWISE_NAMES[solver]}", *values, worst, rms, f"{memory:,.0f}"])
+    head = ["", *ATOMS.values(), "worst error", "r.m.s. error of r / i12 / h1", "peak memory (MB)"]
+    return _table(head, body)
+
+
+def _entropies(rows: list[Row]) -> str:
+    compared = [row for row in rows if row["form"] == "entropy"]
+    solvers = [solver for solver in SAMPLEWISE_NAMES if any(row["solver"] == solver for row in compared)]
+    body = []
+    for problem, group in _grouped(compared, lambda row: row["problem"]).items():
+        by_solver = _grouped(group, lambda row: row["solver"])
+        cells = []
+        for solver in solvers:
+            own = by_solver.get(solver, [])
+            cold, warm = _median(own, "seconds_cold"), _median(own, "seconds_warm")
+            error = max(_values(own, "distance"), default=None)
+            cells.append("-" if error is None else f"{error:.3f} ({_seconds(warm)}; first {_seconds(cold)})")
+        body.append([problem, _mean(group, "truths", "h"), *cells])
+    return _table(["density", "entropy", *(f"{SAMPLEWISE_NAMES[solver]}: error" for solver in solvers)], body)
+
+
+def _failures(rows: list[Row]) -> str:
+    failed = [row for row in rows if "error" in row]
+    reasons = _grouped(failed, lambda row: (SAMPLEWISE_NAMES[row["solver"]], row["error"]))
+    return "\n".join(f"- {name}, {len(of)} rows: {error}" for (name, error), of in reasons.items())
+
+
+TABLES: dict[str, Callable[[Iterable[Row]], str]] = {"discrete": summary, "samplewise": samplewise}
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=Path, nargs="+", help="files of rows")
+    parser.add_argument("--table", choices=TABLES, default="discrete")
     parser.add_argument("--readme", type=Path, help="rewrite this file between its markers")
     options = parser.parse_args()
-    tables = summary(json.loads(line) for path in options.rows for line in path.read_text().splitlines())
+    rows = (json.loads(line) for path in options.rows for line in path.read_text().splitlines())
+    tables = TABLES[options.table](rows)
     print(tables)
     if options.readme:
-        options.readme.write_text(rewritten(options.readme.read_text(), tables))
+        options.readme.write_text(rewritten(options.readme.read_text(), tables, options.table))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ All quantities are in nats; joints are ``p[x1, x2, y]``, target last. ``quantify
 numbers, ``broja`` the exact solver under it.
 """
 
-from pidjax import datasets
+from pidjax import datasets, estimators
 from pidjax.couplings.broja import Solution, broja, union_information
+from pidjax.estimators.lsmi import constant_shift, lsmi, lsmi_from_joint
 from pidjax.info import (
     Informations,
     conditional_entropy,
@@ -16,7 +17,9 @@ from pidjax.info import (
     to_bits,
 )
 from pidjax.joint import joint_pmf, kmeans_codes, quantile_codes
+from pidjax.lattice import lattice_from_joint, pointwise_lattice
 from pidjax.pid import PID, Interval, from_union
+from pidjax.pointwise import Pointwise
 from pidjax.quantify import quantify
 from pidjax.report import Null, Report
 from pidjax.typing import Samples
@@ -26,19 +29,26 @@ __all__ = [
     "Informations",
     "Interval",
     "Null",
+    "Pointwise",
     "Report",
     "Samples",
     "Solution",
     "broja",
     "conditional_entropy",
     "conditional_mutual_information",
+    "constant_shift",
     "datasets",
     "entropy",
+    "estimators",
     "from_union",
     "informations",
     "joint_pmf",
     "kmeans_codes",
+    "lattice_from_joint",
+    "lsmi",
+    "lsmi_from_joint",
     "mutual_information",
+    "pointwise_lattice",
     "quantify",
     "quantile_codes",
     "to_bits",

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from pidjax import _checks
+from pidjax.pointwise import panels
 from pidjax.quantify import DISCRETISERS, METHODS, quantify
 from pidjax.report import Report
 
@@ -31,8 +32,10 @@ How do two modalities x1 and x2 inform a label y? I(x1,x2;y) splits into four pa
   U2  unique      what only x2 says
   S   synergy     what neither says alone and both say together
 
-R + U1 = I(x1;y), R + U2 = I(x2;y), R + U1 + U2 + S = I(x1,x2;y). The table comes with the certified
-distance to the exact optimum, bootstrap intervals, and what shuffled labels would give (the null)."""
+R + U1 = I(x1;y), R + U2 = I(x2;y), R + U1 + U2 + S = I(x1,x2;y). The table comes with bootstrap intervals
+and, from the discrete method, with the certified distance to the exact optimum and what shuffled labels
+would give (the null). --method lsmi trains classifiers and densities for values of single samples, out of
+fold; its means may be negative, and the published shift of them is shown beside."""
 
 _EXAMPLES = """\
 examples:
@@ -42,6 +45,11 @@ examples:
       arrays by name: (n,) integers and strings are symbols, (n, ...) arrays and floats are features
   pidjax quantify data.csv --x1 pulse,pressure --x2 smoker --y outcome --bins 5 --bits
       columns by header: one of integers or words is symbols, several, or one of floats, are features
+  pidjax quantify clips.npz --x1 audio --x2 video --y label --groups speaker --per-sample atoms.csv
+      the atoms of every sample; the intervals are those of a bootstrap over speakers
+
+  pidjax quantify clips.npz --x1 audio --x2 video --y label --method lsmi --plot-samples a.png
+      LSMI: learned, for each sample; which classes are redundant, which take both
 
 Set JAX_COMPILATION_CACHE_DIR to a folder, and later runs are spared the compilation."""
 
@@ -76,11 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         _check_outputs(options)
-        x1, x2, y = options.load(options)
+        x1, x2, y, *groups = options.load(options)
         settings = ("method", "discretise", "bins", "bootstrap", "permutations")
         with _progress() as progress:
             report = quantify(
-                x1, x2, y, key=jax.random.key(options.seed), progress=progress,
+                x1, x2, y, key=jax.random.key(options.seed), progress=progress, groups=groups[0] if groups else None,
                 **{name: getattr(options, name) for name in settings},
             )  # fmt: skip
         _write(dataclasses.replace(report, seed=options.seed), options)
@@ -93,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     add = shared.add_argument
-    add("--method", choices=METHODS, default="auto", help="how to decompose (default auto, now discrete)")
+    add("--method", choices=METHODS, default="auto", help="discrete (certified) or lsmi (samples); auto is discrete")
     add(
         "--discretise", choices=DISCRETISERS, default="kmeans",
         help="how features become symbols; quantile is for one column, none refuses features (kmeans)",
@@ -102,8 +110,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--bits", action="store_true", help="show bits only; the JSON stays in nats")
     add("--json", type=Path, metavar="OUT", help="write the report as JSON")
     add("--plot", type=Path, metavar="OUT.png", help="draw the report (needs pip install pidjax[plot])")
+    add("--per-sample", type=Path, metavar="OUT.csv", help="write each sample's atoms; list where they are largest")
+    add("--plot-samples", type=Path, metavar="OUT.png", help="draw the samples' atoms, class by class (as --plot)")
     add("--bootstrap", type=int, default=200, metavar="N", help="replicates for intervals; 0: none (200)")
-    add("--permutations", type=int, default=200, metavar="N", help="replicates for the null; 0: none (200)")
+    add("--permutations", type=int, metavar="N", help="replicates for the null; 0: none (200; lsmi has none)")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same answer (default 0)")
 
     layout: dict[str, Any] = {
@@ -117,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("file", metavar="FILE", type=Path, help=".npz, or .csv with a header row")
     for name, what in (("x1", "first modality"), ("x2", "second modality"), ("y", "label")):
         command.add_argument(f"--{name}", metavar="NAME", required=True, help=f"{what}: array or column(s)")
+    command.add_argument(
+        "--groups", metavar="NAME", help="what the bootstrap draws whole (speakers, say): array or column"
+    )
     command.set_defaults(load=_load, epilogue=None)
     command = commands.add_parser("demo", parents=[shared], help="decompose scikit-learn's digits", **layout)
     command.set_defaults(load=_digits, epilogue=_HOW_TO_READ)
@@ -125,15 +138,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check_outputs(options: argparse.Namespace) -> None:
     """Refuse now what would fail after the work is done."""
-    for path in (options.json, options.plot):
+    for path in (options.json, options.plot, options.per_sample, options.plot_samples):
         _checks.require(
             path is None or path.absolute().parent.is_dir(),
             f"can't write {path}: there is no such folder; make it first",
         )
-    _checks.require(
-        options.plot is None or importlib.util.find_spec("matplotlib") is not None,
-        "--plot needs Matplotlib, which is an extra: pip install pidjax[plot]",
-    )
+    for name, path in (("--plot", options.plot), ("--plot-samples", options.plot_samples)):
+        _checks.require(
+            path is None or importlib.util.find_spec("matplotlib") is not None,
+            f"{name} needs Matplotlib, which is an extra: pip install pidjax[plot]",
+        )
 
 
 @contextlib.contextmanager
@@ -150,6 +164,16 @@ def _progress() -> Iterator[Callable[[str], None] | None]:
 
 def _write(report: Report, options: argparse.Namespace) -> None:
     print(report.table(bits=options.bits))
+    samples: Any = report.pointwise
+    _checks.require(
+        samples is not None or (options.per_sample is None and options.plot_samples is None),
+        f"{report.method} gives no values of single samples; leave out --per-sample and --plot-samples",
+    )
+    if options.per_sample is not None:
+        samples.to_csv(options.per_sample)
+        print()
+        for atom, words in (("redundancy", "most redundant:  "), ("synergy", "most synergetic: ")):
+            print(f"Samples (rows from 0), {words}{', '.join(map(str, samples.extremes(atom)))}")
     if options.epilogue:
         print(f"\n{options.epilogue}")
     if options.json is not None:
@@ -162,6 +186,11 @@ def _write(report: Report, options: argparse.Namespace) -> None:
         figure = Figure(figsize=(4.6, 4.2), layout="constrained")
         report.plot(figure.add_subplot(), bits=options.bits)
         figure.savefig(options.plot, dpi=200)
+    if options.plot_samples is not None:
+        from matplotlib.figure import Figure
+
+        axes = samples.plot(panels(Figure, samples), bits=options.bits)
+        axes[0].figure.savefig(options.plot_samples, dpi=200)
 
 
 def _load(options: argparse.Namespace) -> list[np.ndarray]:
@@ -171,7 +200,8 @@ def _load(options: argparse.Namespace) -> list[np.ndarray]:
         f"{path} is neither .npz nor .csv; save arrays with numpy.savez('data.npz', x1=..., x2=..., y=...)",
     )
     _checks.require(path.is_file(), f"there is no file {path}; look at the path and the current folder")
-    return (_from_npz if suffix == ".npz" else _from_csv)(path, [options.x1, options.x2, options.y])
+    names = [name for name in (options.x1, options.x2, options.y, options.groups) if name is not None]
+    return (_from_npz if suffix == ".npz" else _from_csv)(path, names)
 
 
 def _check_known(name: str, names: Sequence[str], path: Path, what: str) -> None:

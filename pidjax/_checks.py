@@ -49,7 +49,8 @@ def poison(tree: Any, ok: ArrayLike) -> Any:
     """The tree with every floating leaf NaN where ``ok`` is false: a refused input gives no plausible number."""
     if not is_traced(ok):
         return tree
-    return jax.tree.map(lambda leaf: jnp.where(ok, leaf, jnp.nan), tree)
+    floating = lambda leaf: jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    return jax.tree.map(lambda leaf: jnp.where(ok, leaf, jnp.nan) if floating(leaf) else leaf, tree)
 
 
 def as_float(x: Any, name: str) -> Any:

@@ -1,49 +1,37 @@
 """The roof: two modalities and a label in, a ``Report`` out."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pidjax import _checks
-from pidjax.couplings.broja import broja
+from pidjax.couplings.broja import Solution, broja
+from pidjax.estimators.samplewise import LsmiRecipe
 from pidjax.info import Informations, entropy
-from pidjax.joint import (
-    checked_bins,
-    feature_columns,
-    finite,
-    joint_pmf,
-    kmeans_codes,
-    one_column,
-    quantile_codes,
+from pidjax.inputs import (
+    Question,
+    are_names,
+    check_cells,
+    check_lengths,
+    checked_key,
+    group_symbols,
+    label_symbols,
+    modality_symbols,
 )
-from pidjax.pid import PID, Interval
-from pidjax.report import Null, Report
-from pidjax.typing import Array, ArrayLike, Key
+from pidjax.joint import checked_bins, joint_pmf
+from pidjax.pointwise import Pointwise
+from pidjax.quantify_lsmi import lsmi_report
+from pidjax.report import Report
+from pidjax.resampling import bootstrap_interval, permutation_null, plug_in_warnings, replicates
+from pidjax.typing import ArrayLike, Key
 
 __all__ = ["quantify"]
 
-METHODS = ("auto", "discrete")
+METHODS = ("auto", "discrete", "lsmi")
 DISCRETISERS = ("kmeans", "quantile", "none")
-# Replicates measure spread, not the fourth digit: solved to this gap (nats), they take half the steps.
-REPLICATE_TOL = 1e-6
-# The plug-in bias of I(X1,X2;Y), as a share of H(Y), above which it is worth a warning.
-BIAS_SHARE = 0.05
-# Beyond this many cells the alphabets are surely measurements that were taken for names.
-MOST_CELLS = 10**8
-# Memory that the replicates solved side by side may take: about a cache, since on a CPU more only costs time.
-REPLICATE_BYTES = 2**25
-
-
-class _Symbols(NamedTuple):
-    """A variable as codes ``(n,)`` in ``[0, size)``, and what its discretisation has to be warned of."""
-
-    codes: Any
-    size: int
-    warnings: tuple[str, ...] = ()
+REPLICATES = 200
 
 
 def quantify(
@@ -55,22 +43,34 @@ def quantify(
     method: str = "auto",
     discretise: str = "kmeans",
     bins: int = 20,
-    bootstrap: int = 200,
-    permutations: int = 200,
+    bootstrap: int = REPLICATES,
+    permutations: int | None = None,
+    groups: ArrayLike | None = None,
     tol: float = 1e-9,
+    recipe: LsmiRecipe | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
     """How two modalities inform a label: redundancy, uniquenesses, synergy, with certificate and error bars.
 
-    Modalities become symbols, symbols a table of counts, and the table is decomposed exactly (``broja``). All
-    runs in float64, whatever the user's ``jax_enable_x64``.
+    ``method="discrete"``: modalities become symbols, symbols a table of counts, and the table is decomposed exactly
+    (``broja``), in float64, whatever the user's ``jax_enable_x64``.
 
-    The *interval* is the 95 % spread of the bootstrap over samples (symbols held fixed) about the estimate less
-    the bias that the bootstrap finds, cut at 0: a resample has the plug-in bias once more. Where the bias is
-    large the estimate may lie above its own interval. The *null* is the
-    decomposition with y permuted, independent of both modalities: its mean shows the plug-in bias of each atom there,
-    and the p-value is ``(1 + #{null >= estimate}) / (1 + permutations)``. It tests that independence by this atom, not
-    the absence of the atom while others are present. Replicates are solved to a gap of 1e-6 nats.
+    ``method="lsmi"``: values for each sample first, then their means: ``pidjax.estimators.samplewise`` of features
+    (32-bit training, cross-fitted: each sample is judged by models that never saw it), the plug-in table of symbols.
+    The report holds the raw means, which may be negative, the published constant shift of them beside, how often each
+    minimum switched between the modalities, and how good the classifiers are. It has no certificate and no null; its
+    interval is that of the means of values held fixed (nothing is refitted).
+
+    For the discrete method, the *interval* is the 95 % spread of the bootstrap over samples (symbols held fixed)
+    about the estimate less the bias that the bootstrap finds, cut at 0: a resample has the plug-in bias once more.
+    Where the bias is large the estimate may lie above its own interval. The *null* is the decomposition with y
+    permuted, independent of both modalities: its mean shows the plug-in bias of each atom there, and the p-value is
+    ``(1 + #{null >= estimate}) / (1 + permutations)``. It tests that independence by this atom, not the absence of
+    the atom while others are present. Replicates are solved to a gap of 1e-6 nats.
+
+    With ``groups`` the bootstrap draws whole groups, such as the clips of a speaker: samples that resemble each other
+    say less than as many independent ones, and the interval is as wide as that makes it. The null still permutes
+    single samples: where groups share a label, its p-values are too small.
 
     Args:
         x1: first modality, one row for each sample. One-dimensional integers, booleans or strings are
@@ -78,21 +78,27 @@ def quantify(
         x2: second modality, likewise.
         y: labels ``(n,)``, integers, booleans or strings.
         key: PRNG key, ``jax.random.key(0)``; the same key gives the same report.
-        method: ``"auto"`` or ``"discrete"``, which are the same.
+        method: ``"discrete"`` or ``"lsmi"``; ``"auto"`` is discrete.
         discretise: how features become symbols: ``"kmeans"``, ``"quantile"`` (one column only) or ``"none"``
-            (both modalities must be symbols).
-        bins: how many symbols features become.
+            (both modalities must be symbols). Discrete only.
+        bins: how many symbols features become. Discrete only.
         bootstrap: number of bootstrap replicates; 0 gives no interval.
-        permutations: number of permutations of y; 0 gives no null.
-        tol: certified gap (nats) to which the estimate is solved.
+        permutations: number of permutations of y; 0 gives no null. None means 200, and 0 for LSMI, which would have
+            to train as many times.
+        groups: ``(n,)`` names, integers, booleans or strings, of what the bootstrap draws; None means the samples.
+            With LSMI they are never divided between training and judging either.
+        tol: certified gap (nats) to which the estimate is solved. Discrete only.
+        recipe: settings of LSMI's models; None means the defaults.
         progress: called with a short text before each stage.
 
     Returns:
-        The ``Report``: ``.pid``, ``.gap``, ``.interval``, ``.null``, ``.information``, ``.warnings``.
+        The ``Report``: ``.pid``, ``.gap``, ``.interval``, ``.null``, ``.information``, ``.warnings``, and
+        ``.pointwise``, the atoms of every sample: those of its cell of the table it is itself part of (in-sample);
+        for LSMI of features, out of fold.
 
     Raises:
-        ValueError: NaN features, different lengths, no samples, floating labels, an unknown ``method`` or
-            ``discretise``, ``bins`` below 1, negative numbers of replicates.
+        ValueError: NaN features, different lengths, no samples, floating labels or groups, an unknown ``method`` or
+            ``discretise``, ``bins`` below 1, negative numbers of replicates, symbols beside features for LSMI.
         TypeError: no PRNG key; arrays that are neither real numbers nor strings.
 
     Example:
@@ -112,23 +118,42 @@ def quantify(
         f"unknown discretise {discretise!r}; expected one of {', '.join(DISCRETISERS)}",
     )
     bins = checked_bins(bins)
+    of_lsmi = method == "lsmi"
+    permutations = (0 if of_lsmi else REPLICATES) if permutations is None else permutations
     for name, count in (("bootstrap", bootstrap), ("permutations", permutations)):
         _checks.require(count >= 0, f"{name} is {count}; expected a number of replicates, 0 to switch it off")
-    key = _checked_key(key)
-    say = progress or (lambda stage: None)
+    _checks.require(
+        of_lsmi or recipe is None, f'recipe is for method="lsmi", and method is {method!r}; leave it out, or change it'
+    )
+    _checks.require(
+        not (of_lsmi and permutations),
+        f"permutations is {permutations}: LSMI would have to be trained as many times; leave it out, or 0",
+    )
+    key = checked_key(key)
     x1, x2, y = (np.asarray(x) for x in (x1, x2, y))
-    _check_lengths(x1, x2, y)
+    check_lengths(x1, x2, y)
+    question = Question(
+        x1, x2, y, label_symbols(y), None if groups is None else group_symbols(np.asarray(groups), len(y)),
+        key, bootstrap, permutations, progress or (lambda stage: None),
+    )  # fmt: skip
+    if of_lsmi:
+        return lsmi_report(question, recipe or LsmiRecipe())
+    return _discrete_report(question, discretise, bins, tol)
+
+
+def _discrete_report(question: Question, discretise: str, bins: int, tol: float) -> Report:
+    x1, x2, y, labels, clusters, key, bootstrap, permutations, say = question
     symbol_key, replicate_key = jax.random.split(key)
     with jax.enable_x64(True):
         say("finding symbols")
         variables = (
             # One key for both: equal modalities get equal symbols, and swapping them swaps the answer.
-            _modality(symbol_key, x1, "x1", discretise, bins),
-            _modality(symbol_key, x2, "x2", discretise, bins),
-            _labels(y),
+            modality_symbols(symbol_key, x1, "x1", discretise, bins),
+            modality_symbols(symbol_key, x2, "x2", discretise, bins),
+            labels,
         )
         shape = (variables[0].size, variables[1].size, variables[2].size)
-        _check_cells(shape)
+        check_cells(shape)
         codes = tuple(v.codes for v in variables)
         p: Any = joint_pmf(*codes, shape=shape)
         say("solving")
@@ -137,11 +162,18 @@ def quantify(
         interval, null = None, None
         if bootstrap + permutations:
             say(f"solving {bootstrap + permutations} replicates")
-            replicates = _replicates(replicate_key, codes, shape, bootstrap, permutations)
-            if bootstrap:
-                interval = _interval(solution.pid, jax.tree.map(lambda leaf: leaf[:bootstrap], replicates))
-            if permutations:
-                null = _null(solution.pid, jax.tree.map(lambda leaf: leaf[bootstrap:], replicates))
+            counts = {"bootstrap": bootstrap, "permutations": permutations}
+            drawn, permuted = replicates(replicate_key, codes, shape, **counts, groups=clusters and clusters.codes)
+            interval = bootstrap_interval(solution.pid, drawn) if bootstrap else None
+            null = permutation_null(solution.pid, permuted) if permutations else None
+        found = [warning for variable in variables for warning in variable.warnings]
+        found += plug_in_warnings(p, len(y), label_entropy)
+        if not solution.gap <= tol:
+            found.append(
+                f"the certified gap is {solution.gap:.1e} nats, {tol:.1e} was asked for: trust no digit below it"
+            )
+        if len(y) == 1:
+            found = ["there is one sample: every information is zero whatever the truth; collect more"]
         return Report(
             pid=solution.pid,
             gap=float(solution.gap),
@@ -152,200 +184,23 @@ def quantify(
             null=null,
             samples=len(y),
             shape=shape,
-            method="discrete" if _is_names(x1) and _is_names(x2) else f"discrete, features by {discretise}",
+            method="discrete" if are_names(x1) and are_names(x2) else f"discrete, features by {discretise}",
             bootstrap=bootstrap,
             permutations=permutations,
-            warnings=_warnings(p, len(y), label_entropy, variables, float(solution.gap), tol),
-            seed=tuple(int(word) for word in np.asarray(jax.random.key_data(key)).ravel()),
+            interval_rule=f"bootstrap replicates{question.of_groups} about the bias-corrected estimate",
+            warnings=(*found, *(clusters.warnings if clusters else ())),
+            pointwise=_pointwise(solution, codes, y),
+            seed=question.seed,
         )
 
 
-def _replicates(key: Key, codes: tuple, shape: tuple[int, int, int], bootstrap: int, permutations: int) -> PID:
-    """The resampled decompositions, then the permuted ones: leaves ``(bootstrap + permutations,)``, NumPy."""
-    n, count = codes[0].size, bootstrap + permutations
-    batch = max(1, min(count, REPLICATE_BYTES // _replicate_bytes(shape, n)))
-    rounds = -(-count // batch)
-    batch = -(-count // rounds)
-    # As many as the rounds hold, or lax.map would compile its body again for the rest.
-    keys = jax.random.split(key, rounds * batch)
-    permute = np.arange(rounds * batch) >= bootstrap
-    # Padded to the next power of two, so that another number of samples rarely costs a compile.
-    room = (1 << (n - 1).bit_length()) - n
-    codes = tuple(np.pad(np.asarray(c, np.int32), (0, room)) for c in codes)
-    solved = _solved_replicates(keys, permute, codes, n, shape=shape, batch=batch)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], solved)
-
-
-def _replicate_bytes(shape: tuple[int, int, int], n: int) -> int:
-    """About what one replicate takes: its samples, its table, and the solver's linear system."""
-    n1, n2, k = shape
-    return 8 * (8 * n + 12 * n1 * n2 * k + 6 * (min(n1, n2) * k) ** 2 + 4 * max(n1, n2) * k**2)
-
-
-@functools.partial(jax.jit, static_argnames=("shape", "batch"))
-def _solved_replicates(
-    keys: Key, permute: Array, codes: tuple, n: Array, *, shape: tuple[int, int, int], batch: int
-) -> PID:
-    """One program for both kinds: a replicate is an order of the rows of (x1, x2), and one of those of y."""
-    x1, x2, y = codes
-    rows = jnp.arange(x1.size)
-
-    def one(replicate: tuple[Key, Array]) -> PID:
-        key, permute = replicate
-        drawn = jax.random.randint(key, rows.shape, 0, n)
-        # A random order of the samples, the padding last.
-        shuffled = jnp.argsort(jnp.where(rows < n, jax.random.uniform(key, rows.shape), 2.0))
-        own, label = jnp.where(permute, rows, drawn), jnp.where(permute, shuffled, drawn)
-        p = joint_pmf(x1[own], x2[own], y[label], shape=shape, weight=(rows < n).astype(float))
-        return broja(p, tol=REPLICATE_TOL).pid
-
-    return jax.lax.map(one, (keys, permute), batch_size=batch)
-
-
-def _interval(estimate: PID, replicates: PID) -> Interval:
-    """The replicates' 95 % spread about the bias-corrected estimate, cut at 0.
-
-    Resampling adds the plug-in bias once more, so the mean of the replicates less the estimate measures it. Of four
-    rules (percentile; recentred on the estimate; reflected; this one), this came closest to 95 % on tables of 8 to
-    100 cells with 200 to 3000 samples: 82 to 99 %, lowest where the bias is largest.
-    """
-
-    def end(level: float, slack: float) -> PID:
-        def one(value: Array, draws: np.ndarray) -> float:
-            corrected = float(value) - (np.mean(draws) - float(value))
-            return max(float(corrected + np.quantile(draws, level) - np.mean(draws) + slack), 0.0)
-
-        return jax.tree.map(one, estimate, replicates)
-
-    # Widened by the gap that replicates are solved to.
-    return Interval(lower=end(0.025, -REPLICATE_TOL), upper=end(0.975, REPLICATE_TOL))
-
-
-def _null(estimate: PID, replicates: PID) -> Null:
-    """What permuted labels give, and how often it is as large as the estimate."""
-
-    def p_value(value: Array, draws: np.ndarray) -> float:
-        # Equal up to the gap that replicates are solved to counts as equal.
-        return (1 + int(np.sum(draws >= float(value) - REPLICATE_TOL))) / (1 + draws.size)
-
-    return Null(
-        mean=jax.tree.map(np.mean, replicates),
-        quantile95=jax.tree.map(lambda draws: np.quantile(draws, 0.95), replicates),
-        p_value=jax.tree.map(p_value, estimate, replicates),
+def _pointwise(solution: Solution, codes: tuple, y: np.ndarray) -> Pointwise:
+    """What the solution says of each sample's cell, and the plug-in surprisals of its symbols."""
+    pid = jax.tree.map(lambda cells: cells[codes], solution.pointwise)
+    surprisal = [-np.log(np.asarray(solution.marginals[i]).sum(1)[codes[i]]) for i in (0, 1)]
+    return Pointwise(
+        pid=pid,
+        y=y,
+        informations=Informations(pid.mi1, pid.mi2, pid.total),
+        surprisal=(surprisal[0], surprisal[1]),
     )
-
-
-def _checked_key(key: Any) -> Key:
-    """A new-style PRNG key, from one or from a legacy ``uint32`` key."""
-    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
-    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ():
-        return key
-    _checks.require(
-        dtype == np.uint32 and shape in ((2,), (4,)),
-        f"key is {repr(key) if shape is None else f'an array of {dtype}, shape {shape}'}; expected one PRNG "
-        "key: make it from a seed, jax.random.key(0)",
-        TypeError,
-    )
-    return jax.random.wrap_key_data(jnp.asarray(key))
-
-
-def _check_lengths(x1: np.ndarray, x2: np.ndarray, y: np.ndarray) -> None:
-    for x, name in ((x1, "x1"), (x2, "x2"), (y, "y")):
-        _checks.require(
-            x.ndim >= 1,
-            f"{name} is a single value ({x!r:.60}); expected an array whose first axis is the sample",
-        )
-    _checks.require(
-        len(x1) == len(x2) == len(y),
-        f"x1, x2 and y have {len(x1)}, {len(x2)} and {len(y)} samples; expected as many of each: row i of "
-        "all three must be the same sample",
-    )
-    _checks.require(len(y) > 0, "x1, x2 and y have no samples; expected at least one: look at the filter before")
-
-
-def _check_cells(shape: tuple[int, ...]) -> None:
-    cells = int(np.prod(shape, dtype=object))
-    _checks.require(
-        cells <= MOST_CELLS,
-        f"the alphabets {' x '.join(map(str, shape))} make a table of {cells:.1e} cells, more than "
-        f"{MOST_CELLS:.0e}; if these integers are measurements rather than names, pass them as features: "
-        "x[:, None]",
-    )
-
-
-def _is_names(x: np.ndarray) -> bool:
-    return x.ndim == 1 and x.dtype.kind in "biuSUTO"
-
-
-def _named(x: np.ndarray, name: str) -> _Symbols:
-    """Codes of integers, booleans or strings."""
-    _checks.require(
-        x.dtype.kind != "O" or all(isinstance(value, str) for value in x),
-        f"{name} is an array of Python objects that are not all strings (a missing value, perhaps); expected "
-        "integers or strings",
-        TypeError,
-    )
-    names, codes = np.unique(x, return_inverse=True)
-    return _Symbols(codes, names.size)
-
-
-def _labels(y: np.ndarray) -> _Symbols:
-    _checks.require(y.ndim == 1, f"y has shape {y.shape}; expected one label for each sample: y.ravel() or y.argmax(1)")
-    _checks.require(
-        _is_names(y),
-        f"y has dtype {y.dtype}; expected integer or string labels: a continuous target is not supported "
-        "yet. If these are class numbers, pass y.astype(int); else bin them first (pidjax.quantile_codes)",
-    )
-    symbols = _named(y, "y")
-    if symbols.size > 1:
-        return symbols
-    return symbols._replace(warnings=(f"y has a single class ({y[0]}): there is nothing to inform about, all is zero",))
-
-
-def _modality(key: Key, x: np.ndarray, name: str, discretise: str, bins: int) -> _Symbols:
-    if _is_names(x):
-        symbols = _named(x, name)
-        constant = symbols.size == 1
-    else:
-        _checks.require(
-            discretise != "none",
-            f'{name} has dtype {x.dtype} and shape {x.shape}, which are features, and discretise="none"; '
-            'pass one-dimensional integers or strings, or discretise="kmeans"',
-        )
-        columns = feature_columns(x, name)
-        finite(columns, name)
-        if discretise == "quantile":
-            one_column(columns, name)
-            codes = quantile_codes(columns, bins=bins)
-        else:
-            codes = kmeans_codes(key, columns, bins=bins)
-        symbols = _Symbols(np.asarray(codes), bins)
-        constant = bool((columns == columns[0]).all())
-    if constant:
-        return symbols._replace(
-            warnings=(f"{name} is constant: it can't inform, its atoms are zero; look at its source",)
-        )
-    occupied = np.unique(symbols.codes).size
-    if occupied < symbols.size:
-        text = f"{name} has {occupied} occupied symbols, {symbols.size} were asked for: too few distinct values"
-        return symbols._replace(warnings=(f"{text}; nothing is lost, bins={occupied} would say the same",))
-    return symbols
-
-
-def _warnings(
-    p: np.ndarray, n: int, label_entropy: float, variables: tuple[_Symbols, ...], gap: float, tol: float
-) -> tuple[str, ...]:
-    if n == 1:
-        return ("there is one sample: every information is zero whatever the truth; collect more",)
-    found = [warning for variable in variables for warning in variable.warnings]
-    pairs, labels = int((p.sum(2) > 0).sum()), int((p.sum((0, 1)) > 0).sum())
-    bias = min((pairs - 1) * (labels - 1) / (2 * n), label_entropy)
-    if bias > BIAS_SHARE * label_entropy:
-        found.append(
-            f"plug-in bias: {pairs} occupied (x1, x2) pairs x {labels} labels for {n} samples inflate "
-            f"I(x1,x2;y) by up to {bias:.2g} nats ({bias / label_entropy:.0%} of H(y)), often as synergy; "
-            "use fewer bins, merge rare symbols or add samples, and compare with the null"
-        )
-    if not gap <= tol:
-        found.append(f"the certified gap is {gap:.1e} nats, {tol:.1e} was asked for: trust no digit below it")
-    return tuple(found)

@@ -1,11 +1,13 @@
 """The answer as a reader wants it: table, dictionary, picture.
 
-This is the one place where arrays leave the device and nats become bits.
+Here, and in ``pointwise`` for single samples, arrays leave the device and nats become bits: nowhere else.
 """
 
 import importlib.metadata
+import math
 import platform
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,17 +15,9 @@ import jax
 
 from pidjax.info import Informations, to_bits
 from pidjax.pid import PID, Interval
+from pidjax.pointwise import ATOMS, WIDTH, Pointwise, counted, fixed, number, pyplot
 
 __all__ = ["Null", "Report"]
-
-# Atom, its name for a reader, its letter, its colour (Okabe and Ito's palette, made for colour-blind eyes).
-_ATOMS = (
-    ("redundancy", "redundancy", "R", "#0072B2"),
-    ("unique1", "unique to x1", "U1", "#E69F00"),
-    ("unique2", "unique to x2", "U2", "#56B4E9"),
-    ("synergy", "synergy", "S", "#009E73"),
-)
-_WIDTH = 96
 
 
 class Null(NamedTuple):
@@ -46,25 +40,30 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Report:
-    """A decomposition with its certificate, its error bars and what to beware of: floats, in nats.
+    """A decomposition with its certificate, if any, its error bars and what to beware of: floats, in nats.
 
     Printing it gives a table in nats and bits; ``to_dict`` gives JSON, ``plot`` a picture.
 
     Attributes:
         pid: the estimate.
         gap: certified width: the exact optimum for the observed table lies within ``gap`` above the union
-            information used.
+            information used. None (or NaN, which becomes None) where the method certifies nothing.
         information: I(X1;Y), I(X2;Y) and I(X1,X2;Y).
         label_entropy: H(Y), the most that anything can say about y.
         interval: 95 % bootstrap interval, ``Interval(lower=PID, upper=PID)``; None when switched off.
         null: what permuted labels give; None when switched off.
         samples: number of samples.
-        shape: sizes of the alphabets of x1, x2 and y.
+        shape: sizes of x1, x2 and y: numbers of symbols and labels, or of what ``nouns`` says.
         method: how the numbers were made, in words.
         bootstrap: number of bootstrap replicates.
         permutations: number of permutations.
         warnings: what to beware of, each with its numbers and a cure.
         seed: the seed of the command line, or the words of the key.
+        nouns: what the sizes of x1 and x2 count: "symbol" or, say, "feature".
+        interval_rule: what the interval is, in words that follow the number of replicates.
+        shifted: the atoms after LSMI's published constant shift, which makes their signs legal; None elsewhere.
+        diagnostics: what tells a good fit from a bad one, by name (a classifier's held-out log loss, say).
+        pointwise: the atoms of every sample; None where the method has none.
         versions: of python, pidjax and what it stands on.
 
     Example:
@@ -86,7 +85,7 @@ class Report:
     """
 
     pid: PID
-    gap: float
+    gap: float | None
     information: Informations
     label_entropy: float
     samples: int
@@ -98,11 +97,20 @@ class Report:
     permutations: int = 0
     warnings: tuple[str, ...] = ()
     seed: int | tuple[int, ...] | None = None
+    nouns: tuple[str, str] = ("symbol", "symbol")
+    interval_rule: str = "bootstrap replicates about the bias-corrected estimate"
+    shifted: PID | None = None
+    diagnostics: dict[str, float] = field(default_factory=dict)
+    pointwise: Pointwise | None = None
     versions: dict[str, str] = field(default_factory=_versions)
 
     def __post_init__(self) -> None:
-        for name in ("pid", "gap", "information", "label_entropy", "interval", "null"):
+        for name in ("pid", "gap", "information", "label_entropy", "interval", "null", "shifted"):
             object.__setattr__(self, name, jax.tree.map(float, jax.device_get(getattr(self, name))))
+        # Not tree.map, which would sort the names.
+        object.__setattr__(self, "diagnostics", {name: float(x) for name, x in self.diagnostics.items()})
+        if self.gap is not None and math.isnan(self.gap):
+            object.__setattr__(self, "gap", None)
 
     def __str__(self) -> str:
         return self.table()
@@ -128,59 +136,66 @@ class Report:
         """
         n1, n2, k = self.shape
         title = [
-            f"Partial information decomposition of {_counted(self.samples, 'sample')}",
-            f"x1: {_counted(n1, 'symbol')}, x2: {_counted(n2, 'symbol')}, y: {_counted(k, 'label')}; {self.method}",
+            f"Partial information decomposition of {counted(self.samples, 'sample')}",
+            *textwrap.wrap(
+                f"x1: {counted(n1, self.nouns[0])}, x2: {counted(n2, self.nouns[1])}, y: {counted(k, 'label')}; "
+                f"{self.method}",
+                WIDTH,
+            ),
         ]
         scales = [(to_bits, "bits")] if bits else [(lambda nats: nats, "nats"), (to_bits, "bits")]
         header = " " * 18
-        rows = [f"{name:<14}{letter:<4}" for _, name, letter, _ in _ATOMS]
+        rows = [f"{name:<14}{letter:<4}" for _, name, letter, _ in ATOMS]
         names = ("I(x1;y)", "I(x2;y)", "I(x1,x2;y)", "H(y)")
         others: dict[str, Any] = dict(zip(names, (*self.information, self.label_entropy), strict=True))
         tail = [f"{name:<18}" for name in others]
         for scale, unit in scales:
             header += f"{unit:>9}"
             atoms, interval = scale(self.pid), scale(self.interval)
-            for i, (atom, *_) in enumerate(_ATOMS):
-                rows[i] += f"{_fixed(getattr(atoms, atom)):>9}"
+            for i, (atom, *_) in enumerate(ATOMS):
+                rows[i] += f"{fixed(getattr(atoms, atom)):>9}"
                 if interval is not None:
-                    low, high = (_fixed(getattr(end, atom), 4) for end in interval)
+                    low, high = (fixed(getattr(end, atom), 4) for end in interval)
                     rows[i] += f"{low:>9} ..{high:>7}"
             gutter = ""
             if interval is not None:
                 gutter = " " * 19
                 header += f"{'95 % interval':>19}"
             for i, value in enumerate(others.values()):
-                tail[i] += f"{_fixed(scale(value)):>9}{gutter}"
+                tail[i] += f"{fixed(scale(value)):>9}{gutter}"
         if self.null is not None:
             scale, unit = scales[0]
             header += f"{'null 95 %':>12}{'p':>7}"
-            for i, (atom, *_) in enumerate(_ATOMS):
-                rows[i] += f"{_fixed(getattr(scale(self.null.quantile95), atom), 4):>12}"
+            for i, (atom, *_) in enumerate(ATOMS):
+                rows[i] += f"{fixed(getattr(scale(self.null.quantile95), atom), 4):>12}"
                 rows[i] += f"{getattr(self.null.p_value, atom):>7.3f}"
         lines = [*title, "", header, *rows, "", *tail, "", *self._notes(scales[0][1])]
         return "\n".join(line.rstrip() for line in lines)
 
     def _notes(self, unit: str) -> list[str]:
-        notes = [f"Certified for this table: the optimum is at most {self.gap:.1e} nats away."]
+        notes = ["No certificate: this method has no bound on its error."]
+        if self.gap is not None:
+            notes = [f"Certified for this table: the optimum is at most {self.gap:.1e} nats away."]
+        if self.shifted is not None:
+            notes.append(f"After the published constant shift ({unit}): {_in_a_line(self.shifted, unit)}.")
         if self.interval is not None:
-            notes.append(f"Interval: {self.bootstrap} bootstrap replicates about the bias-corrected estimate.")
+            notes.append(f"Interval: {self.bootstrap} {self.interval_rule}.")
         if self.null is not None:
-            means = ", ".join(
-                f"{letter} {_fixed((to_bits if unit == 'bits' else float)(getattr(self.null.mean, atom)), 4)}"
-                for atom, _, letter, _ in _ATOMS
-            )
+            means = _in_a_line(self.null.mean, unit)
             notes.append(f"Null ({unit}): {self.permutations} permutations of y; their mean: {means}.")
-        for warning in self.warnings:
-            notes += textwrap.wrap(f"Warning: {warning}", _WIDTH, subsequent_indent="  ")
-        return notes
+        if self.diagnostics:
+            notes.append(f"Diagnostics: {', '.join(f'{name} {x:.3g}' for name, x in self.diagnostics.items())}.")
+        notes += [f"Warning: {warning}" for warning in self.warnings]
+        return [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as a dictionary that ``json.dumps`` takes.
 
         Returns:
-            Keys ``pid`` {atom: value}, ``gap``, ``interval`` {atom: [low, high]} or None, ``null``
+            Keys ``pid`` {atom: value}, ``gap`` or None, ``interval`` {atom: [low, high]} or None, ``null``
             {atom: {mean, quantile95, p_value}} or None, ``information`` {x1, x2, x1x2}, ``units`` ("nats"),
-            ``warnings``, ``versions``, ``seed``.
+            ``warnings``, ``versions``, ``seed``, ``shifted`` {atom: value} or None, ``diagnostics`` {name: value}.
+            Numbers that aren't finite are None. Single samples are not here: ``pointwise.to_csv`` writes them.
 
         Example:
             >>> report = Report(
@@ -190,26 +205,34 @@ class Report:
             >>> report.to_dict()["pid"]
             {'redundancy': 0.0, 'unique1': 0.5, 'unique2': 0.0, 'synergy': 0.0}
         """
-        atoms = [atom for atom, *_ in _ATOMS]
         interval, null = self.interval, self.null
+
+        def by_atom(value: Callable[[str], Any]) -> dict[str, Any]:
+            return {atom: value(atom) for atom, *_ in ATOMS}
+
+        def values(pid: PID) -> dict[str, Any]:
+            return by_atom(lambda atom: number(getattr(pid, atom)))
+
         return {
-            "pid": {atom: getattr(self.pid, atom) for atom in atoms},
-            "gap": self.gap,
-            "interval": interval and {atom: [getattr(end, atom) for end in interval] for atom in atoms},
-            "null": null
-            and {atom: {name: getattr(pid, atom) for name, pid in null._asdict().items()} for atom in atoms},
-            "information": self.information._asdict(),
+            "pid": values(self.pid),
+            "gap": None if self.gap is None else number(self.gap),
+            "interval": interval and by_atom(lambda atom: [values(end)[atom] for end in interval]),
+            "null": null and by_atom(lambda atom: {name: values(pid)[atom] for name, pid in null._asdict().items()}),
+            "information": {name: number(value) for name, value in self.information._asdict().items()},
             "units": "nats",
             "warnings": list(self.warnings),
             "versions": dict(self.versions),
             "seed": list(self.seed) if isinstance(self.seed, tuple) else self.seed,
+            "shifted": self.shifted and values(self.shifted),
+            "diagnostics": {name: number(value) for name, value in self.diagnostics.items()},
         }
 
     def plot(self, ax: Any = None, *, bits: bool = False, position: float = 0.0, label: str | None = None) -> Any:
         """Draw the atoms as one stacked bar, each with its interval.
 
-        The bar's height is I(X1,X2;Y). The error bar of an atom is drawn at the upper edge of its segment, as
-        if the segments below were exact; the four stand side by side. Call it again with the same ``ax`` and
+        The bar's height is I(X1,X2;Y); negative atoms (LSMI's may be) hang below zero and count against it. The
+        error bar of an atom is drawn at the outer edge of its segment, as if the others were exact; the four
+        stand side by side. Call it again with the same ``ax`` and
         another ``position`` to set bars side by side.
 
         Args:
@@ -225,31 +248,28 @@ class Report:
             ImportError: Matplotlib is not installed.
         """
         if ax is None:
-            try:
-                from matplotlib import pyplot
-            except ImportError as error:
-                raise ImportError(
-                    "Report.plot needs Matplotlib, which is an extra: pip install pidjax[plot]"
-                ) from error
-            ax = pyplot.subplots(figsize=(4.6, 4.2), layout="constrained")[1]
+            ax = pyplot("Report.plot").subplots(figsize=(4.6, 4.2), layout="constrained")[1]
         scale = to_bits if bits else lambda nats: nats
         pid, interval = scale(self.pid), scale(self.interval)
         first = ax.get_legend() is None
-        bottom, width = 0.0, 0.7
-        for i, (atom, name, letter, colour) in enumerate(_ATOMS):
-            height = max(getattr(pid, atom), 0.0)
+        top, bottom, width = 0.0, 0.0, 0.7
+        for i, (atom, name, letter, colour) in enumerate(ATOMS):
+            height = getattr(pid, atom)
+            edge = (top if height >= 0 else bottom) + height
             ax.bar(
-                position, height, width, bottom=bottom, color=colour, edgecolor="white", linewidth=0.8,
+                position, height, width, bottom=edge - height, color=colour, edgecolor="white", linewidth=0.8,
                 label=f"{name} ({letter})" if first else None,
             )  # fmt: skip
             if interval is not None:
                 low, high = (getattr(end, atom) for end in interval)
                 ax.errorbar(
-                    position + width * (i - 1.5) / 4, bottom + height,
+                    position + width * (i - 1.5) / 4, edge,
                     [[max(height - low, 0.0)], [max(high - height, 0.0)]],
                     fmt="none", ecolor="black", elinewidth=1.4, capsize=4, capthick=1.4,
                 )  # fmt: skip
-            bottom += height
+            top, bottom = max(top, edge), min(bottom, edge)
+        if bottom < 0:
+            ax.axhline(0.0, color="black", linewidth=0.8)
         ticks = {} if first else dict(zip(ax.get_xticks(), ax.get_xticklabels(), strict=True))
         ticks = {at: text.get_text() for at, text in ticks.items()}
         ticks[position] = f"n = {self.samples}" if label is None else label
@@ -263,10 +283,7 @@ class Report:
         return ax
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _fixed(value: float, digits: int = 5) -> str:
-    """Fixed-point text, without the sign of a rounded-away negative."""
-    return f"{round(value, digits) + 0.0:.{digits}f}"
+def _in_a_line(pid: PID, unit: str) -> str:
+    """The atoms as running text."""
+    scale = to_bits if unit == "bits" else float
+    return ", ".join(f"{letter} {fixed(scale(getattr(pid, atom)), 4)}" for atom, _, letter, _ in ATOMS)

@@ -62,6 +62,35 @@ def test_the_plot_is_written_as_a_picture(xor, tmp_path, capsys):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_each_sample_is_written_listed_and_drawn(xor, tmp_path, capsys):
+    table, picture = tmp_path / "samples.csv", tmp_path / "samples.png"
+    assert main(["quantify", str(xor), *NAMES, "--per-sample", str(table), "--plot-samples", str(picture), *FEW]) == 0
+    found = np.genfromtxt(table, delimiter=",", names=True)
+    assert found["sample"].tolist() == list(range(100))
+    assert found["y"].tolist() == np.tile([0, 1, 1, 0], 25).tolist()
+    np.testing.assert_allclose(found["synergy"], np.log(2), atol=1e-9)
+    out, _ = capsys.readouterr()
+    lists = re.findall(r"^Samples \(rows from 0\), most (\w+): +(.*)$", out, re.M)
+    assert [name for name, _ in lists] == ["redundant", "synergetic"]
+    assert all(len(set(rows.split(", "))) == 10 for _, rows in lists)
+    assert out.index("Certified") < out.index("most redundant")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_groups_are_resampled_whole(xor, tmp_path, capsys):
+    with np.load(xor) as file:
+        arrays = {name: file[name] for name in ("a", "b", "c")}
+    path = tmp_path / "groups.npz"
+    np.savez(path, **arrays, speaker=np.repeat([f"speaker {i}" for i in range(25)], 4))
+    assert main(["quantify", str(path), *NAMES, "--groups", "speaker", *FEW]) == 0
+    out, _ = capsys.readouterr()
+    assert "5 bootstrap replicates of 25 groups" in out
+    # Every speaker says XOR in full: whoever is drawn, the table is the same.
+    assert re.search(r" S +0\.69315 +0\.6931 \.\. +0\.6931 ", out)
+    assert main(["quantify", str(path), *NAMES, "--groups", "clip", *FEW]) == 2
+    assert "has no array 'clip'; it has: a, b, c, speaker" in capsys.readouterr().err
+
+
 def test_features_are_discretised(xor, capsys):
     arguments = [
         "--x1",
@@ -125,6 +154,9 @@ def test_a_bad_csv_is_refused_without_a_traceback(text, arguments, found, tmp_pa
         ([*NAMES, "--bins", "0"], "bins is 0; expected at least 1"),
         (["--x1", "wide", "--x2", "b", "--y", "c", "--discretise", "none"], 'discretise="none"'),
         ([*NAMES, "--json", "no_such_folder/out.json"], "there is no such folder"),
+        ([*NAMES, "--per-sample", "no_such_folder/out.csv"], "there is no such folder"),
+        ([*NAMES, "--plot-samples", "no_such_folder/out.png"], "there is no such folder"),
+        ([*NAMES, "--groups", "real"], "groups has dtype float64"),
     ],
 )
 def test_bad_arguments_are_refused_without_a_traceback(xor, arguments, found, capsys):
@@ -147,8 +179,9 @@ def test_extras_that_are_missing_are_named_before_the_work(xor, monkeypatch, cap
     assert main(["demo"]) == 2
     assert "pip install pidjax[examples]" in capsys.readouterr().err
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert main(["quantify", str(xor), *NAMES, "--plot", "out.png"]) == 2
-    assert "pip install pidjax[plot]" in capsys.readouterr().err
+    for option in ("--plot", "--plot-samples"):
+        assert main(["quantify", str(xor), *NAMES, option, "out.png"]) == 2
+        assert f"{option} needs Matplotlib, which is an extra: pip install pidjax[plot]" in capsys.readouterr().err
 
 
 def test_the_demo_decomposes_digits_and_says_how_to_read_it(capsys):

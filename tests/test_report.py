@@ -1,5 +1,6 @@
 """The report: table, dictionary, picture."""
 
+import dataclasses
 import json
 import math
 import re
@@ -12,6 +13,7 @@ import pytest
 
 from pidjax.info import Informations
 from pidjax.pid import PID, Interval
+from pidjax.pointwise import Pointwise
 from pidjax.report import Null, Report
 
 mpl.use("Agg")
@@ -49,6 +51,30 @@ def bare(report):
         pid=report.pid, gap=0.0, information=report.information, label_entropy=1.2,
         samples=1, shape=(1, 1, 1), method="discrete",
     )  # fmt: skip
+
+
+@pytest.fixture
+def samplewise():
+    """As a method reports that fits classifiers: no certificate, atoms of either sign, and what tells of the fit."""
+    pointwise = Pointwise(pid=pid(*np.arange(8.0).reshape(4, 2)), y=["cat", "dog"])
+    return Report(
+        pid=pid(0.4, -0.17, -0.16, 0.5),
+        gap=float("nan"),
+        information=Informations(0.23, 0.24, 0.57),
+        label_entropy=0.69,
+        interval=Interval(pid(0.3, -0.25, -0.21, 0.4), pid(0.5, -0.1, -0.1, 0.6)),
+        null=Null(pid(*[0.01] * 4), pid(*[0.02] * 4), pid(*[0.5] * 4)),
+        samples=2,
+        shape=(32, 64, 2),
+        nouns=("feature", "symbol"),
+        method="LSMI, classifiers held out in 5 folds",
+        bootstrap=200,
+        permutations=20,
+        interval_rule="bootstrap replicates of the means over samples",
+        shifted=pid(0.23, 0.0, 0.01, 0.33),
+        diagnostics={"log loss (x1)": jnp.float32(0.5), "accuracy (x1)": 0.875, "ECE (x1)": float("nan"), "a": 1e-5},
+        pointwise=pointwise,
+    )
 
 
 def test_arrays_leave_the_device():
@@ -106,6 +132,7 @@ def test_the_dictionary_has_exactly_the_promised_keys_and_survives_json(report):
     found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert list(found) == [
         "pid", "gap", "interval", "null", "information", "units", "warnings", "versions", "seed",
+        "shifted", "diagnostics",
     ]  # fmt: skip
     assert found["pid"] == {"redundancy": 0.4, "unique1": 0.1, "unique2": 0.2, "synergy": 0.3}
     assert found["interval"]["unique1"] == [0.05, 0.15]
@@ -115,12 +142,68 @@ def test_the_dictionary_has_exactly_the_promised_keys_and_survives_json(report):
     assert found["warnings"] == ["beware of the dog"]
     assert {"pidjax", "jax", "python"} <= set(found["versions"])
     assert found["seed"] == [0, 7]
+    assert found["shifted"] is None
+    assert found["diagnostics"] == {}
 
 
 def test_what_was_switched_off_is_null_in_json(bare):
     found = bare.to_dict()
     assert found["interval"] is None
     assert found["null"] is None
+
+
+def test_what_certifies_nothing_says_so(samplewise):
+    assert samplewise.gap is None
+    assert "No certificate: " in str(samplewise)
+    assert "Certified" not in str(samplewise)
+    found = json.loads(json.dumps(samplewise.to_dict(), allow_nan=False))
+    assert found["gap"] is None
+
+
+def test_a_fitted_method_shows_its_shift_its_diagnostics_and_its_own_interval(samplewise):
+    lines = str(samplewise).splitlines()
+    assert "x1: 32 features, x2: 64 symbols, y: 2 labels; LSMI, classifiers held out in 5 folds" in lines
+    assert "After the published constant shift (nats): R 0.2300, U1 0.0000, U2 0.0100, S 0.3300." in lines
+    assert "Interval: 200 bootstrap replicates of the means over samples." in lines
+    assert "bias-corrected" not in str(samplewise)
+    assert "Diagnostics: log loss (x1) 0.5, accuracy (x1) 0.875, ECE (x1) nan, a 1e-05." in lines
+    assert max(map(len, lines)) <= 96
+    shifted = f"R {0.23 / BIT:.4f}, U1 0.0000, U2 {0.01 / BIT:.4f}, S {0.33 / BIT:.4f}"
+    assert f"shift (bits): {shifted}" in samplewise.table(bits=True)
+    found = json.loads(json.dumps(samplewise.to_dict(), allow_nan=False))
+    assert found["shifted"] == {"redundancy": 0.23, "unique1": 0.0, "unique2": 0.01, "synergy": 0.33}
+    assert list(found["diagnostics"].items()) == [
+        ("log loss (x1)", 0.5), ("accuracy (x1)", 0.875), ("ECE (x1)", None), ("a", 1e-5),
+    ]  # fmt: skip
+
+
+def test_reports_that_say_the_same_are_equal(samplewise, report):
+    again = dataclasses.replace(samplewise, diagnostics={"a": 1})
+    assert again == dataclasses.replace(again)
+    assert again != dataclasses.replace(again, pointwise=None)
+    assert again != report
+
+
+def test_undefined_atoms_are_null_in_json(bare):
+    undefined = dataclasses.replace(bare, pid=pid(*[math.nan] * 4))
+    assert json.loads(json.dumps(undefined.to_dict(), allow_nan=False))["pid"]["synergy"] is None
+    assert "nan" in str(undefined)
+
+
+def test_many_diagnostics_and_a_long_method_fit_a_terminal(bare):
+    wide = dataclasses.replace(
+        bare, method="many words, " * 20, diagnostics={f"log loss of fold {i}": i / 7 for i in range(20)}
+    )
+    assert max(map(len, str(wide).splitlines())) <= 96
+
+
+def test_negative_atoms_hang_below_zero(samplewise):
+    ax = samplewise.plot(mpl.figure.Figure().add_subplot())
+    bars = [container.patches[0] for container in ax.containers if hasattr(container, "patches")]
+    ends = [sorted((bar.get_y(), bar.get_y() + bar.get_height())) for bar in bars]
+    np.testing.assert_allclose(ends, [(0, 0.4), (-0.17, 0), (-0.33, -0.17), (0.4, 0.9)], atol=1e-15)
+    whiskers = [line.get_segments()[0][:, 1] for line in ax.collections]
+    np.testing.assert_allclose(whiskers, [(0.3, 0.5), (-0.25, -0.1), (-0.38, -0.27), (0.8, 1.0)], atol=1e-15)
 
 
 def test_the_plot_stacks_the_atoms_and_marks_their_intervals(report):

@@ -1,0 +1,158 @@
+"""Calibration: posteriors made honest on held-out samples, and the numbers that say how good they are."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pidjax import _checks
+from pidjax._precision import in_own_precision
+from pidjax.estimators.classifier import cross_entropy
+from pidjax.typing import Array, ArrayLike
+
+__all__ = ["Quality", "VectorScaling", "quality", "vector_scaling"]
+
+_BINS = 15  # of equal count, in the calibration error
+_MOST_STEPS = 50  # of Newton's method; separated labels would use any number
+
+
+class VectorScaling(NamedTuple):
+    """Calibrated log posteriors are ``log_softmax(slope * log_p + offset)``; both ``(k,)``."""
+
+    slope: Array
+    offset: Array
+
+    @in_own_precision
+    def __call__(self, log_p: ArrayLike) -> Array:
+        """The calibrated log posteriors ``(..., k)`` of log posteriors or logits."""
+        log_p = jax.nn.log_softmax(jnp.asarray(log_p))
+        slope, offset = (jnp.broadcast_to(x, log_p.shape) for x in self)
+        return jax.nn.log_softmax(slope * log_p + offset)
+
+
+@in_own_precision
+def vector_scaling(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None = None) -> VectorScaling:
+    """The k slopes and k offsets that calibrate posteriors best, by maximum likelihood.
+
+    Hand it out-of-fold posteriors. The problem is convex. At its solution the log-loss and the model's own entropy
+    agree, and the mean posterior is the share of each label. Where the labels are separated perfectly the slopes
+    have no maximum, and stop where the loss no longer matters.
+
+    Args:
+        log_p: log posteriors or logits ``(n, k)``.
+        y: labels ``(n,)`` in ``[0, k)``.
+        weight: ``(n,)`` non-negative weights; None means all ones.
+
+    Returns:
+        A ``VectorScaling``, to be called on posteriors.
+
+    Raises:
+        ValueError: shapes that don't fit.
+
+    Example:
+        >>> import numpy as np
+        >>> y = np.array([0, 0, 0, 1, 1, 1, 1, 0])
+        >>> bold = np.where(y[:, None] == np.arange(2), 9.0, -9.0) * np.where(np.arange(8) < 6, 1, -1)[:, None]
+        >>> print(np.exp(vector_scaling(bold, y)(bold[0])).round(3))  # right in six of eight
+        [0.75 0.25]
+    """
+    log_p, y = jnp.asarray(log_p), jnp.asarray(y)
+    _checks.require(
+        log_p.ndim == 2 and y.shape == log_p.shape[:1],
+        f"log_p has shape {log_p.shape}, y {y.shape}; expected (n, k) and (n,)",
+    )
+    share = jnp.full(len(y), 1 / len(y)) if weight is None else jnp.asarray(weight) / jnp.sum(jnp.asarray(weight))
+    logits = jax.nn.log_softmax(log_p)
+    theta = _newton(logits, jax.nn.one_hot(y, logits.shape[1], dtype=logits.dtype), share.astype(logits.dtype))
+    return VectorScaling(*theta)
+
+
+@jax.jit
+@jax.jit
+def _newton(logits: Array, target: Array, share: Array) -> tuple[Array, Array]:
+    """Levenberg's damped Newton method: it needs no line search, and takes only steps that lower the loss.
+
+    The Hessian is singular (adding a constant to all offsets changes nothing), and nearly so for useless posteriors.
+    """
+    k = logits.shape[1]
+    weighed = share[:, None]
+
+    def loss(theta: Array) -> Array:
+        return -(weighed * target * jax.nn.log_softmax(theta[None, :k] * logits + theta[None, k:])).sum()
+
+    def derivatives(theta: Array) -> tuple[Array, Array]:
+        p = jax.nn.softmax(theta[None, :k] * logits + theta[None, k:])
+        wp = weighed * p
+        residual = wp - weighed * target
+        gradient = jnp.concatenate([(residual * logits).sum(0), residual.sum(0)])
+        outer = jnp.concatenate([p * logits, p], 1)
+        moments = [jnp.diag((wp * logits**power).sum(0)) for power in (2, 1, 0)]
+        diagonal = jnp.block([[moments[0], moments[1]], [moments[1], moments[2]]])
+        return gradient, diagonal - outer.T @ (weighed * outer)
+
+    def more(carry: Any) -> Array:
+        number, _, _, damping, size = carry
+        return (number < _MOST_STEPS) & (size > jnp.finfo(logits.dtype).eps ** 0.75) & (damping < 1e6)
+
+    def step(carry: Any) -> Any:
+        number, theta, old, damping, _ = carry
+        gradient, hessian = derivatives(theta)
+        moved = theta - jnp.linalg.solve(hessian + damping * jnp.eye(2 * k, dtype=logits.dtype), gradient)
+        new = loss(moved)
+        better = new < old
+        size = jnp.abs(gradient).max()
+        return (
+            number + 1,
+            jnp.where(better, moved, theta),
+            jnp.where(better, new, old),
+            damping * jnp.where(better, 0.1, 10.0),
+            size,
+        )
+
+    start = jnp.concatenate([jnp.ones(k, logits.dtype), jnp.zeros(k, logits.dtype)])
+    first = (jnp.asarray(0), start, loss(start), jnp.asarray(1e-3, logits.dtype), jnp.asarray(jnp.inf, logits.dtype))
+    theta = jax.lax.while_loop(more, step, first)[1]
+    return theta[:k], theta[k:]
+
+
+class Quality(NamedTuple):
+    """How good posteriors are on samples they were not fitted to.
+
+    Attributes:
+        log_loss: mean ``-log p(y | x)``, nats.
+        accuracy: share of the samples whose likeliest label is theirs.
+        calibration_error: mean distance between the greatest posterior and how often it is right, over 15 bins of
+            equal count.
+    """
+
+    log_loss: Array
+    accuracy: Array
+    calibration_error: Array
+
+
+@in_own_precision
+def quality(log_p: ArrayLike, y: ArrayLike) -> Quality:
+    """Log-loss, accuracy and calibration error of posteriors; hand it held-out samples.
+
+    Args:
+        log_p: log posteriors ``(n, k)``.
+        y: labels ``(n,)`` in ``[0, k)``.
+
+    Returns:
+        A ``Quality`` of scalars.
+
+    Example:
+        >>> import numpy as np
+        >>> q = quality(np.log([[0.8, 0.2], [0.4, 0.6]]), np.array([0, 0]))
+        >>> print(f"{q.log_loss:.4f} {q.accuracy:.1f} {q.calibration_error:.1f}")
+        0.5697 0.5 0.4
+    """
+    log_p, y = jnp.asarray(log_p), jnp.asarray(y)
+    n = len(y)
+    right = (jnp.argmax(log_p, 1) == y).astype(log_p.dtype)
+    confidence = jnp.exp(jnp.max(log_p, 1))
+    order = jnp.argsort(confidence)
+    bins = np.arange(n) * min(_BINS, n) // n
+    gaps = jnp.zeros(min(_BINS, n), log_p.dtype).at[bins].add((confidence - right)[order])
+    return Quality(cross_entropy(log_p, y).mean(), right.mean(), jnp.abs(gaps).sum() / n)

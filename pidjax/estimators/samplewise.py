@@ -1,0 +1,289 @@
+"""The fitted LSMI: from features and labels to the values of each sample, by models that never saw it.
+
+Three cross-fitted and calibrated classifiers give the informations, two cross-fitted KNIFEs the surprisals, and
+``lsmi`` the atoms. One function of arrays: it runs under jit, and under vmap over datasets and keys.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pidjax import _checks
+from pidjax.estimators.base import Estimator, parallel
+from pidjax.estimators.calibration import Quality, VectorScaling, quality, vector_scaling
+from pidjax.estimators.classifier import Classifier, adamw, classifiers, log_prior
+from pidjax.estimators.cross_fit import cross_fit
+from pidjax.estimators.fit import held, size
+from pidjax.estimators.knife import RECIPE as KNIFE_RECIPE
+from pidjax.estimators.knife import knife
+from pidjax.estimators.lsmi import Switches, lsmi, switches
+from pidjax.info import Informations
+from pidjax.pid import PID
+from pidjax.typing import Array, ArrayLike, Key, Samples
+
+__all__ = ["FittedLsmi", "LsmiModels", "LsmiRecipe", "LsmiValues", "components", "fitted_lsmi", "rank", "unseen_lsmi"]
+
+HEADS = ("x1", "x2", "x1x2")
+
+
+class LsmiRecipe(NamedTuple):
+    """The settings of ``fitted_lsmi``; static to jit.
+
+    Attributes:
+        folds: parts of the data; each sample is judged by models of the others.
+        repeats: how often the data are divided anew; posteriors and densities are averaged.
+        validation: share of each training part that chooses the best states.
+        steps: updates of the classifiers.
+        batch_size: their minibatch.
+        learning_rate: of their AdamW, with a cosine.
+        weight_decay: of their matrices, not of the linear part beside the hidden layer.
+        net1: network of x1 (see ``classifiers``); None for one hidden layer of 128 beside a linear map.
+        net2: network of x2.
+        net12: network of the pair.
+        kernels: numbers of kernels among which held-out likelihood chooses.
+        knife_steps: updates of the densities.
+        knife_batch_size: their minibatch.
+    """
+
+    folds: int = 5
+    repeats: int = 2
+    validation: float = 0.1
+    steps: int = 1000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 2.0
+    net1: Any = None
+    net2: Any = None
+    net12: Any = None
+    kernels: tuple[int, ...] = (8, 1, 32)
+    knife_steps: int = KNIFE_RECIPE["steps"]
+    knife_batch_size: int = KNIFE_RECIPE["batch_size"]
+
+
+RECIPE = LsmiRecipe()
+
+
+class LsmiValues(NamedTuple):
+    """What is known of each sample; nats.
+
+    Attributes:
+        pid: raw atoms ``(n,)``.
+        information: ``i1, i2, i12``, each ``(n,)``.
+        surprisal: ``(h1, h2)``, each ``(n,)``, in the coordinates that the densities were given.
+        log_posterior: calibrated, ``{"x1": (n, k), "x2": (n, k), "x1x2": (n, k)}``.
+    """
+
+    pid: PID
+    information: Informations
+    surprisal: tuple[Array, Array]
+    log_posterior: dict[str, Array]
+
+
+class LsmiModels(NamedTuple):
+    """What was trained, for ``unseen_lsmi``: every leaf ``(repeats, folds, ...)``, scalings and the prior once."""
+
+    classifiers: Any
+    densities: Any
+    scaling: dict[str, VectorScaling]
+    log_prior: Array
+
+
+class FittedLsmi(NamedTuple):
+    """The answer of ``fitted_lsmi``.
+
+    Attributes:
+        values: of each sample, out of fold.
+        switches: which modality the two minima are.
+        quality: of the calibrated classifiers, out of fold.
+        models: for samples that no model saw.
+    """
+
+    values: LsmiValues
+    switches: Switches
+    quality: dict[str, Quality]
+    models: LsmiModels
+
+
+@functools.cache
+def _parts(classes: int, recipe: LsmiRecipe) -> tuple[Classifier, Estimator]:
+    """Built once for each setting: an estimator is static by identity."""
+    tx = adamw(recipe.steps, learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    three = classifiers(classes=classes, tx=tx, net1=recipe.net1, net2=recipe.net2, net12=recipe.net12)
+    settings: dict[str, Any] = {"kernels": recipe.kernels, "steps": recipe.knife_steps}
+    return three, parallel(x1=knife("x1", **settings), x2=knife("x2", **settings))
+
+
+def _spectrum(x: Array) -> tuple[Array, Array, Array]:
+    """Standardised features, and the eigenvalues (greatest first) and eigenvectors of their correlations."""
+    centred = x - x.mean(0)[None]
+    deviation = jnp.sqrt((centred**2).mean(0))
+    z = jnp.where((x.max(0) > x.min(0))[None], centred / jnp.where(deviation > 0, deviation, 1)[None], 0)
+    values, vectors = jnp.linalg.eigh(z.T @ z / len(x))
+    return z, values[::-1], vectors[:, ::-1]
+
+
+def rank(x: Array) -> int:
+    """How many principal components features ``(n, d)`` have, rounding apart; concrete arrays only."""
+    _, values, _ = _spectrum(x)
+    return int((values > 8 * x.shape[1] * jnp.finfo(x.dtype).eps * values[0]).sum())
+
+
+def components(x: Array, columns: int) -> Array:
+    """The first principal components of standardised features, whitened: where surprisals don't depend on units.
+
+    Args:
+        x: features ``(n, d)``, finite.
+        columns: how many; at most the rank of the features.
+
+    Returns:
+        ``(n, columns)`` of mean 0 and covariance 1, up to the sign of each.
+
+    Example:
+        >>> x = jax.random.normal(jax.random.key(0), (500, 3)) @ jnp.array([[1, 2, 0], [0, 1.0, 0], [0, 0, 9]])
+        >>> print(jnp.abs(jnp.cov(components(x, 2).T, bias=True)).round(2))
+        [[1. 0.]
+         [0. 1.]]
+    """
+    z, values, vectors = _spectrum(x)
+    return z @ vectors[:, :columns] / jnp.sqrt(values[None, :columns])
+
+
+def fitted_lsmi(
+    key: Key,
+    samples: Samples,
+    *,
+    classes: int,
+    densities: tuple[ArrayLike, ArrayLike] | None = None,
+    recipe: LsmiRecipe = RECIPE,
+    groups: ArrayLike | None = None,
+) -> FittedLsmi:
+    """The sample-wise decomposition of features: ``lsmi`` of cross-fitted classifiers and densities.
+
+    The informations are those of calibrated classifiers, ``i = log p(y|x) - log p(y)``, with p(y) as counted.
+    Surprisals depend on coordinates, and the redundancy of a sample on which modality is the less surprising:
+    hand ``densities`` in comparable coordinates, whitened and of one dimension (``components``).
+
+    Args:
+        key: PRNG key.
+        samples: x1 and x2 ``(n, ...)`` features, y ``(n,)`` integers in ``[0, classes)``; weights are respected.
+        classes: number of labels; static.
+        densities: the coordinates ``(n, d1)``, ``(n, d2)`` of x1 and x2 that surprisal is measured in; None takes
+            the features as they are, flattened.
+        recipe: the settings; static.
+        groups: see ``cross_fit``.
+
+    Returns:
+        A ``FittedLsmi``. Works under jit and vmap (without ``groups``).
+
+    Raises:
+        ValueError: a missing part of the samples, and what ``cross_fit`` refuses.
+
+    Example:
+        >>> x = jax.random.normal(jax.random.key(0), (600, 2))
+        >>> y = (x[:, 0] > 0).astype(int)  # x1 says all of it, x2 nothing
+        >>> recipe = LsmiRecipe(repeats=1, steps=200, batch_size=64, kernels=(1,), knife_steps=100)
+        >>> done = fitted_lsmi(jax.random.key(1), Samples(x[:, :1], x[:, 1:], y), classes=2, recipe=recipe)
+        >>> print(done.values.pid.synergy.shape, bool(done.quality["x1"].accuracy > 0.97))
+        (600,) True
+
+    References:
+        arXiv 2506.17248 (LSMI; there without cross-fitting, calibration or whitening).
+    """
+    _checks.require(
+        samples.x1 is not None and samples.x2 is not None and samples.y is not None,
+        "samples lacks x1, x2 or y; a decomposition takes all three",
+    )
+    n = size(samples)
+    y = jnp.asarray(samples.y)
+    weight = None if samples.weight is None else jnp.asarray(samples.weight)
+    three, two = _parts(classes, recipe)
+    shared: dict[str, Any] = {
+        "folds": recipe.folds, "repeats": recipe.repeats, "validation": recipe.validation, "groups": groups,
+    }  # fmt: skip
+    training = n - -(-n // recipe.folds)
+    training -= held(training, recipe.validation)
+    if groups is not None:  # whole groups make folds of different sizes, and the smallest training part counts
+        training = max(training // 2, 1)
+    posteriors = cross_fit(
+        three.estimator, jax.random.fold_in(key, 0), samples, steps=recipe.steps,
+        batch_size=min(recipe.batch_size, training), estimate=three.log_posterior, **shared,
+    )  # fmt: skip
+    log_p = jax.tree.map(_averaged, posteriors.estimate)
+    scaling = {name: vector_scaling(log_p[name], y, weight=weight) for name in HEADS}
+    prior = log_prior(y, classes, weight)
+    z1, z2 = _columns(samples) if densities is None else densities
+    surprisals = cross_fit(
+        two, jax.random.fold_in(key, 1), Samples(z1, z2, None, weight), steps=recipe.knife_steps,
+        batch_size=min(recipe.knife_batch_size, training), **shared,
+    )  # fmt: skip
+    h = {name: -_averaged(-value) for name, value in surprisals.estimate.items()}
+    models = LsmiModels(posteriors.state, surprisals.state, scaling, prior)
+    values = _values(models, log_p, h, y)
+    i1, i2, _ = values.information
+    return FittedLsmi(
+        values,
+        switches(*values.surprisal, i1, i2, weight=weight),
+        {name: quality(values.log_posterior[name], y) for name in HEADS},
+        models,
+    )
+
+
+def unseen_lsmi(
+    models: LsmiModels,
+    samples: Samples,
+    *,
+    classes: int,
+    densities: tuple[ArrayLike, ArrayLike] | None = None,
+    recipe: LsmiRecipe = RECIPE,
+) -> LsmiValues:
+    """The values of samples that no model saw (a test set): all models of a ``fitted_lsmi``, averaged.
+
+    Args:
+        models: of ``fitted_lsmi``.
+        samples: as there; without folds, so of any number.
+        classes: as there.
+        densities: as there, in the same coordinates.
+        recipe: the one that the models were trained with.
+
+    Returns:
+        ``LsmiValues``.
+
+    Example:
+        >>> x = jax.random.normal(jax.random.key(0), (600, 2))
+        >>> samples = Samples(x[:, :1], x[:, 1:], (x[:, 0] > 0).astype(int))
+        >>> recipe = LsmiRecipe(repeats=1, steps=200, batch_size=64, kernels=(1,), knife_steps=100)
+        >>> models = fitted_lsmi(jax.random.key(1), samples, classes=2, recipe=recipe).models
+        >>> few = jax.tree.map(lambda leaf: leaf[:5], samples)
+        >>> unseen_lsmi(models, few, classes=2, recipe=recipe).pid.redundancy.shape
+        (5,)
+    """
+    three, two = _parts(classes, recipe)
+    z1, z2 = _columns(samples) if densities is None else densities
+
+    def of_all(function: Any, states: Any, samples: Samples) -> Any:
+        return jax.vmap(jax.vmap(lambda state: function(state, samples)))(states)
+
+    flat = lambda leaf: _averaged(leaf.reshape(-1, *leaf.shape[2:]))
+    log_p = jax.tree.map(flat, of_all(three.log_posterior, models.classifiers, samples))
+    inside = of_all(two.estimate, models.densities, Samples(z1, z2))
+    h = {name: -flat(-value) for name, value in inside.items()}
+    return _values(models, log_p, h, jnp.asarray(samples.y))
+
+
+def _averaged(logs: Array) -> Array:
+    """The logarithm of the mean over the first axis, of what these are logarithms of."""
+    return jax.nn.logsumexp(logs, axis=0) - jnp.log(logs.shape[0])
+
+
+def _columns(samples: Samples) -> tuple[Array, Array]:
+    x1, x2 = jnp.asarray(samples.x1), jnp.asarray(samples.x2)
+    return x1.reshape(len(x1), -1), x2.reshape(len(x2), -1)
+
+
+def _values(models: LsmiModels, log_p: dict[str, Array], h: dict[str, Array], y: Array) -> LsmiValues:
+    log_p = {name: models.scaling[name](log_p[name]) for name in HEADS}
+    rows = jnp.arange(len(y))
+    i1, i2, i12 = (log_p[name][rows, y] - models.log_prior[y] for name in HEADS)
+    return LsmiValues(lsmi(h["x1"], h["x2"], i1, i2, i12), Informations(i1, i2, i12), (h["x1"], h["x2"]), log_p)
