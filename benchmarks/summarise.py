@@ -284,7 +284,7 @@ def _side_by_side(rows: list[Row]) -> str:
 
 def _mean(rows: Iterable[Row], key: str, name: str) -> str:
     values = [row[key][name] for row in rows if name in row.get(key, {})]
-    return f"{statistics.fmean(values):.3f}" if values else "-"
+    return f"{round(statistics.fmean(values), 3) + 0.0:.3f}" if values else "-"  # no -0.000
 
 
 def _pipelines(rows: list[Row]) -> str:

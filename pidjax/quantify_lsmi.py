@@ -8,7 +8,7 @@ import numpy as np
 
 from pidjax import _checks
 from pidjax.estimators.lsmi import Switches, constant_shift, lsmi_from_joint, switches
-from pidjax.estimators.samplewise import LsmiRecipe, components, fitted_lsmi, rank
+from pidjax.estimators.samplewise import LsmiRecipe, components, fitted_lsmi, is_tied, rank
 from pidjax.info import Informations, entropy
 from pidjax.inputs import Question, are_names, check_cells, features, modality_symbols
 from pidjax.joint import joint_pmf
@@ -68,6 +68,7 @@ def _of_features(question: Question, recipe: LsmiRecipe) -> Report:
         flat = [jnp.asarray(x.reshape(len(x), -1)) for x in (x1, x2)]
         columns = min(*map(rank, flat), MOST_COMPONENTS)
         coordinates = [np.asarray(components(x, columns), np.float32) for x in flat]
+        tied = [f"x{i + 1}" for i, x in enumerate(flat) if is_tied(x, columns)]
     question.say(f"training {recipe.folds * recipe.repeats} x 5 models")
     samples = Samples(x1.astype(np.float32), x2.astype(np.float32), labels.codes.astype(np.int32))
     groups = clusters and clusters.codes
@@ -92,6 +93,11 @@ def _of_features(question: Question, recipe: LsmiRecipe) -> Report:
         + (f" ({' and '.join(dropped)} columns)" if dropped else "")
         + "; means, after the shift, don't"
     )
+    if tied:
+        found.append(
+            f"the components of {' and '.join(tied)} are equally strong (after a PCA, perhaps), and {columns} of them "
+            "were taken, earlier columns first: pass the features as they were, or both modalities as few components"
+        )
     return _report(
         question,
         Pointwise(pid=values.pid, y=question.y, informations=values.information, surprisal=values.surprisal),

@@ -26,6 +26,7 @@ from pidjax.typing import Array, ArrayLike, Key, Samples
 __all__ = ["FittedLsmi", "LsmiModels", "LsmiRecipe", "LsmiValues", "components", "fitted_lsmi", "rank", "unseen_lsmi"]
 
 HEADS = ("x1", "x2", "x1x2")
+_TIE = 1e-6  # of the correlations: what breaks ties between components, and what is too weak to be one
 
 
 class LsmiRecipe(NamedTuple):
@@ -106,13 +107,16 @@ class FittedLsmi(NamedTuple):
     models: LsmiModels
 
 
+# Each built once for each setting: an estimator is static by identity.
 @functools.cache
-def _parts(classes: int, recipe: LsmiRecipe) -> tuple[Classifier, Estimator]:
-    """Built once for each setting: an estimator is static by identity."""
+def _classifiers(classes: int, recipe: LsmiRecipe) -> Classifier:
     tx = adamw(recipe.steps, learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    three = classifiers(classes=classes, tx=tx, net1=recipe.net1, net2=recipe.net2, net12=recipe.net12)
-    settings: dict[str, Any] = {"kernels": recipe.kernels, "steps": recipe.knife_steps}
-    return three, parallel(x1=knife("x1", **settings), x2=knife("x2", **settings))
+    return classifiers(classes=classes, tx=tx, net1=recipe.net1, net2=recipe.net2, net12=recipe.net12)
+
+
+@functools.cache
+def _densities(kernels: tuple[int, ...], steps: int) -> Estimator:
+    return parallel(**{name: knife(name, kernels=kernels, steps=steps) for name in ("x1", "x2")})
 
 
 def _spectrum(x: Array) -> tuple[Array, Array, Array]:
@@ -120,14 +124,23 @@ def _spectrum(x: Array) -> tuple[Array, Array, Array]:
     centred = x - x.mean(0)[None]
     deviation = jnp.sqrt((centred**2).mean(0))
     z = jnp.where((x.max(0) > x.min(0))[None], centred / jnp.where(deviation > 0, deviation, 1)[None], 0)
-    values, vectors = jnp.linalg.eigh(z.T @ z / len(x))
+    # Components of equal strength (features that were whitened before) would be mixed by rounding: the earlier columns
+    # come first, by a preference too small to matter elsewhere.
+    preference = jnp.linspace(_TIE, 0, x.shape[1], dtype=x.dtype)
+    values, vectors = jnp.linalg.eigh(z.T @ z / len(x) + jnp.diag(preference))
     return z, values[::-1], vectors[:, ::-1]
 
 
 def rank(x: Array) -> int:
     """How many principal components features ``(n, d)`` have, rounding apart; concrete arrays only."""
     _, values, _ = _spectrum(x)
-    return int((values > 8 * x.shape[1] * jnp.finfo(x.dtype).eps * values[0]).sum())
+    return int((values > 2 * _TIE).sum())
+
+
+def is_tied(x: Array, columns: int) -> bool:
+    """Whether the last of so many components is no stronger than the next, so that which are taken is arbitrary."""
+    _, values, _ = _spectrum(x)
+    return columns < x.shape[1] and bool(values[columns - 1] < 1.001 * values[columns])
 
 
 def components(x: Array, columns: int) -> Array:
@@ -198,7 +211,7 @@ def fitted_lsmi(
     n = size(samples)
     y = jnp.asarray(samples.y)
     weight = None if samples.weight is None else jnp.asarray(samples.weight)
-    three, two = _parts(classes, recipe)
+    three, two = _classifiers(classes, recipe), _densities(recipe.kernels, recipe.knife_steps)
     shared: dict[str, Any] = {
         "folds": recipe.folds, "repeats": recipe.repeats, "validation": recipe.validation, "groups": groups,
     }  # fmt: skip
@@ -259,7 +272,7 @@ def unseen_lsmi(
         >>> unseen_lsmi(models, few, classes=2, recipe=recipe).pid.redundancy.shape
         (5,)
     """
-    three, two = _parts(classes, recipe)
+    three, two = _classifiers(classes, recipe), _densities(recipe.kernels, recipe.knife_steps)
     z1, z2 = _columns(samples) if densities is None else densities
 
     def of_all(function: Any, states: Any, samples: Samples) -> Any:
