@@ -8,7 +8,7 @@ import numpy as np
 
 from pidjax import _checks
 from pidjax.estimators.lsmi import Switches, constant_shift, lsmi_from_joint, switches
-from pidjax.estimators.samplewise import LsmiRecipe, components, fitted_lsmi, is_tied, rank
+from pidjax.estimators.samplewise import HEADS, LsmiRecipe, components, fitted_lsmi, is_tied, rank
 from pidjax.info import Informations, entropy
 from pidjax.inputs import Question, are_names, check_cells, features, modality_symbols
 from pidjax.joint import joint_pmf
@@ -23,6 +23,7 @@ __all__ = ["lsmi_report"]
 # Surprisals are measured in at most so many whitened components of each modality, and as many of both: densities of
 # more can't be learned from thousands of samples, and surprisals of different dimension can't be compared.
 MOST_COMPONENTS = 16
+ROUNDING = 1e-9  # a mean this far below zero is zero
 
 
 def lsmi_report(question: Question, recipe: LsmiRecipe) -> Report:
@@ -31,7 +32,7 @@ def lsmi_report(question: Question, recipe: LsmiRecipe) -> Report:
     _checks.require(
         symbols[0] == symbols[1],
         "one modality is symbols and the other features: the probability of a symbol and the density of features "
-        "can't be compared, which LSMI does; pass both as features (one-hot symbols) or both as symbols "
+        "can't be compared, which LSMI does; pass both as symbols "
         '(pidjax.kmeans_codes), or use method="discrete"',
     )
     return (_of_symbols if symbols[0] else _of_features)(question, recipe)
@@ -80,11 +81,20 @@ def _of_features(question: Question, recipe: LsmiRecipe) -> Report:
     fitted = jax.device_get(fitted)
     values = fitted.values
     found = list(labels.warnings)
-    for name, quality, information in zip(fitted.quality, fitted.quality.values(), values.information, strict=True):
-        if information.mean() < 0:
+    slack = labels.size / len(question.y)  # twice what calibrating on the same labels feigns
+    for name, information in values.information._asdict().items():
+        if labels.size > 1 and information.mean() < slack:
             found.append(
-                f"the classifier of {name} is worse than the prior (log-loss {quality.log_loss:.3f}): what it says is "
-                "noise; collect more samples, or bring a better network (recipe)"
+                f"the classifier of {name} is no better than the prior: it says {information.mean():.4f} nats, of "
+                f"which calibration feigns about {slack / 2:.4f}"
+            )
+    for name, x in (("x1", flat[0]), ("x2", flat[1])):
+        distinct = len(np.unique(np.asarray(x), axis=0))
+        if distinct <= len(x) // 2:
+            found.append(
+                f"{name} has {distinct} distinct rows in {len(x)} samples: such features have no density, their "
+                "surprisals say nothing, and the raw redundancy follows them; pass symbols on both sides "
+                "(pidjax.kmeans_codes)"
             )
     dropped = [f"x{i + 1} has {size}" for i, size in enumerate(sizes) if size != columns]
     found.append(
@@ -103,7 +113,7 @@ def _of_features(question: Question, recipe: LsmiRecipe) -> Report:
         Pointwise(pid=values.pid, y=question.y, informations=values.information, surprisal=values.surprisal),
         fitted.switches,
         method=f"LSMI, {recipe.folds}-fold cross-fitted", shape=(sizes[0], sizes[1], labels.size),
-        nouns=("feature", "feature"), quality=fitted.quality, found=found,
+        nouns=("feature", "feature"), quality={name: fitted.quality[name] for name in HEADS}, found=found,
     )  # fmt: skip
 
 
@@ -113,12 +123,12 @@ def _report(
 ) -> Report:  # fmt: skip
     pid, clusters = pointwise.mean, question.clusters
     shifted = jax.tree.map(float, constant_shift(jax.tree.map(np.float64, pid)))
-    if min(pid.redundancy, pid.synergy) < 0:
+    if min(pid.redundancy, pid.synergy) < -ROUNDING:
         found = [
             *found,
             "raw redundancy or synergy is negative; the published shift raises it, and lowers both uniques",
         ]
-    elif min(pid.unique1, pid.unique2) < 0:
+    elif min(pid.unique1, pid.unique2) < -ROUNDING:
         found = [
             *found,
             f"a raw unique atom is negative; the published shift makes it 0 and so sets R to min(I1, I2) = "

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 
 # Before jax: one backend, so the same numbers on every machine; BLAS threads as the command line sets them (see there).
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -15,6 +16,45 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Measured: these take longest, most of it in XLA's compiler, and each has a quicker sibling that stays. They count as
+# slow, so that everybody's run stays short; .ci/run runs them all.
+SLOW = re.compile(
+    "|".join(
+        (
+            r"test_broja.py::test_gradients_match_central_differences\[shape2-interior_point",
+            r"test_broja.py::test_jit_vmap_and_grad_compose\[shape1",
+            r"test_broja.py::test_float32_brackets_the_float64_truth\[.*-shape1",
+            r"test_broja.py::test_pointwise_values_average_to_the_pid\[.*-shape[23]",
+            r"test_broja.py::test_dtypes_are_kept_and_the_flag_untouched\[shape1-float32",
+            r"test_broja.py::test_a_stopped_solve_still_knows_what_either_modality_says\[.*-float32",
+            r"test_broja.py::test_late_fusion_models_have_no_synergy\[shape1",
+            r"test_broja.py::test_every_task_is_solved_exactly_by_every_route\[.*(erased|swapped|padded)",
+            r"test_input.py::test_inside_jit_bad_input_is_nan_with_an_infinite_gap\[.*shape2",
+            r"test_docs.py::.*\[pidjax.(estimators.(samplewise|classifier|knife)|joint|datasets.gaussian)\]",
+            r"test_gaussian_tasks.py::test_(samples_and_posteriors_under|three_classes_by|gate_samples_read|maps_are)",
+            r"test_problems.py::test_keys_give_different_problems",
+            r"test_joint.py::test_kmeans_(works_under_jit|finds_clusters)",
+            r"test_lattice.py::test_jit_vmap_and_grad",
+            r"test_resampling.py::test_large_tables",
+            r"test_quantify.py::test_(the_same_key|samples_entered_twice|when_every_sample_is_its_own|a_permutation_uses)",
+            r"test_lsmi.py::test_raw_redundancy_slides",
+            r"test_cross_fit.py::test_(it_runs_under_vmap|repeats_divide|another_function)",
+            r"test_classifier.py::test_(vmap_over|the_joint_one_starts|matrices_decay)",
+            r"test_knife.py::test_(each_fold|the_information|a_vmap_over|entropies_in_two|it_integrates)",
+            r"test_samplewise.py::test_(vmap_over|unseen)",
+            r"test_checkpoint.py::test_chunks_are_the_whole\[(1|7|100)\]",
+        )
+    )
+)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
+def pytest_collection_modifyitems(items):
+    """Mark what the table names."""
+    for item in items:
+        if SLOW.search(item.nodeid):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

@@ -430,7 +430,7 @@ def test_a_single_class_leaves_nothing_to_lsmi_either():
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"x1": X1[:, None]}, 'one modality is symbols and the other features.*one-hot.*method="discrete"'),
+        ({"x1": X1[:, None]}, 'one modality is symbols and the other features.*kmeans_codes.*method="discrete"'),
         ({"x2": X2 / 1}, "one modality is symbols and the other features"),
         ({"permutations": 5}, "permutations is 5: LSMI would have to be trained as many times; leave it out, or 0"),
         ({"method": "discrete", "recipe": LsmiRecipe()}, """recipe is for method="lsmi", and method is 'discrete'"""),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from pidjax import _checks
@@ -38,8 +39,11 @@ class Learned(NamedTuple):
 
 
 def weighted_mean(values: Array, weight: Any) -> Array:
-    """Mean over the samples ``(n,)``, weighted where there are weights."""
-    return values.mean() if weight is None else (values * weight).sum() / weight.sum()
+    """Mean over the samples ``(n,)``, weighted where there are weights; 0 where all of these are 0."""
+    if weight is None:
+        return values.mean()
+    total = weight.sum()
+    return jnp.where(weight > 0, values * weight, 0).sum() / jnp.where(total > 0, total, 1)
 
 
 def by_gradient(

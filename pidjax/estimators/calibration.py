@@ -69,7 +69,6 @@ def vector_scaling(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None =
 
 
 @jax.jit
-@jax.jit
 def _newton(logits: Array, target: Array, share: Array) -> tuple[Array, Array]:
     """Levenberg's damped Newton method: it needs no line search, and takes only steps that lower the loss.
 
@@ -132,12 +131,13 @@ class Quality(NamedTuple):
 
 
 @in_own_precision
-def quality(log_p: ArrayLike, y: ArrayLike) -> Quality:
+def quality(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None = None) -> Quality:
     """Log-loss, accuracy and calibration error of posteriors; hand it held-out samples.
 
     Args:
         log_p: log posteriors ``(n, k)``.
         y: labels ``(n,)`` in ``[0, k)``.
+        weight: ``(n,)`` non-negative weights; None means all ones.
 
     Returns:
         A ``Quality`` of scalars.
@@ -150,9 +150,10 @@ def quality(log_p: ArrayLike, y: ArrayLike) -> Quality:
     """
     log_p, y = jnp.asarray(log_p), jnp.asarray(y)
     n = len(y)
+    share = jnp.full(n, 1 / n, log_p.dtype) if weight is None else jnp.asarray(weight) / jnp.sum(jnp.asarray(weight))
     right = (jnp.argmax(log_p, 1) == y).astype(log_p.dtype)
     confidence = jnp.exp(jnp.max(log_p, 1))
     order = jnp.argsort(confidence)
     bins = np.arange(n) * min(_BINS, n) // n
-    gaps = jnp.zeros(min(_BINS, n), log_p.dtype).at[bins].add((confidence - right)[order])
-    return Quality(cross_entropy(log_p, y).mean(), right.mean(), jnp.abs(gaps).sum() / n)
+    gaps = jnp.zeros(min(_BINS, n), log_p.dtype).at[bins].add((share * (confidence - right))[order].astype(log_p.dtype))
+    return Quality((share * cross_entropy(log_p, y)).sum(), (share * right).sum(), jnp.abs(gaps).sum())

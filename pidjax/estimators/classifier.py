@@ -178,7 +178,7 @@ def classifier(
         of: the field of ``Samples`` that holds the features.
         classes: number of labels.
         tx: the optimiser, ``adamw(steps)`` say.
-        standardise: whether features are standardised before the network sees them.
+        standardise: whether features are standardised before the network sees them; ``brought_logits`` never are.
 
     Returns:
         A ``Classifier``.
@@ -200,7 +200,7 @@ def classifier(
 
     def init(key: Key, samples: Samples) -> tuple[Any, Any]:
         x: Any = getattr(samples, of)
-        moments = _moments(x, samples.weight) if standardise else None
+        moments = _moments(x, samples.weight) if standardise and chosen is not brought_logits else None
         return chosen.init(key, x[:1] if moments is None else _standardised(moments, x[:1])), moments
 
     def log_p(params: Any, moments: Any, samples: Samples) -> Array:
@@ -237,7 +237,7 @@ def classifiers(
         net1: network of x1; None for one hidden layer of 128 beside a linear map.
         net2: network of x2, likewise.
         net12: network of the pair ``(x1, x2)``, likewise; it should start at zero.
-        standardise: whether features are standardised before a network sees them.
+        standardise: whether features are standardised before a network sees them; ``brought_logits`` never are.
 
     Returns:
         A ``Classifier`` whose estimate is ``{"x1": -log p(y|x1), "x2": ..., "x1x2": ...}``.
@@ -262,17 +262,20 @@ def classifiers(
     }
 
     def inputs(constants: Any, samples: Samples) -> dict[str, Any]:
-        moments, _ = constants
-        features: list[Any] = [samples.x1, samples.x2]
-        if moments is not None:
-            features = [_standardised(m, x) for m, x in zip(moments, features, strict=True)]
+        features = [
+            x if moments is None else _standardised(moments, jnp.asarray(x))
+            for moments, x in zip(constants[0], (samples.x1, samples.x2), strict=True)
+        ]
         return {"x1": features[0], "x2": features[1], "x1x2": tuple(features)}
 
     def init(key: Key, samples: Samples) -> dict[str, Learned]:
         x1: Any = samples.x1
         x2: Any = samples.x2
         y: Any = samples.y
-        moments = (_moments(x1, samples.weight), _moments(x2, samples.weight)) if standardise else None
+        moments = [
+            _moments(x, samples.weight) if standardise and nets[name] is not brought_logits else None
+            for name, x in (("x1", x1), ("x2", x2))
+        ]
         constants = (moments, _offset(y, classes, samples.weight).astype(jnp.result_type(x1.dtype, jnp.float32)))
         first = inputs(constants, jax.tree.map(lambda leaf: leaf[:1], samples))
         keys = dict(zip(nets, jax.random.split(key, 3), strict=True))

@@ -143,6 +143,15 @@ def arrays(samples: Samples) -> tuple[Samples, Any]:
     for name, leaf in samples._asdict().items():
         if leaf is not None and jnp.issubdtype(leaf.dtype, jnp.floating):
             ok &= _checks.ensure(jnp.isfinite(leaf).all(), functools.partial(_missing, name, leaf))
+    if samples.weight is not None:
+        weight = jnp.asarray(samples.weight)
+        ok &= _checks.ensure(
+            (weight >= 0).all() & (weight.sum() > 0),
+            lambda: (
+                f"weight runs from {float(weight.min()):g} to {float(weight.max()):g}; expected numbers >= 0, not "
+                "all 0: give samples that should not count the weight 0"
+            ),
+        )
     return samples, ok
 
 
@@ -197,6 +206,9 @@ def _validated(estimator: Estimator, run: Run, validation: Samples) -> tuple[Run
     new = _opened(run.state)
     losses = _losses(estimator, new, validation)
     better = jax.tree.map(lambda new, old: new < old, losses, run.best_loss)
+    if validation.weight is not None:  # where nothing that counts is validated, the last state is as good as any
+        nothing = jnp.sum(jnp.asarray(validation.weight)) == 0
+        better = jax.tree.map(lambda leaf: leaf | nothing, better)
     best = jax.tree.map(
         lambda better, new, old: jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old),
         better, new, run.best,

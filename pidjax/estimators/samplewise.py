@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pidjax import _checks
 from pidjax.estimators.base import Estimator, parallel
@@ -26,7 +27,6 @@ from pidjax.typing import Array, ArrayLike, Key, Samples
 __all__ = ["FittedLsmi", "LsmiModels", "LsmiRecipe", "LsmiValues", "components", "fitted_lsmi", "rank", "unseen_lsmi"]
 
 HEADS = ("x1", "x2", "x1x2")
-_TIE = 1e-6  # of the correlations: what breaks ties between components, and what is too weak to be one
 
 
 class LsmiRecipe(NamedTuple):
@@ -49,7 +49,7 @@ class LsmiRecipe(NamedTuple):
     """
 
     folds: int = 5
-    repeats: int = 2
+    repeats: int = 1
     validation: float = 0.1
     steps: int = 1000
     batch_size: int = 256
@@ -119,6 +119,11 @@ def _densities(kernels: tuple[int, ...], steps: int) -> Estimator:
     return parallel(**{name: knife(name, kernels=kernels, steps=steps) for name in ("x1", "x2")})
 
 
+def _weak(x: Array) -> float:
+    """More than rounding does to the eigenvalues of correlations, and too little to matter."""
+    return 64 * x.shape[1] * float(jnp.finfo(x.dtype).eps)
+
+
 def _spectrum(x: Array) -> tuple[Array, Array, Array]:
     """Standardised features, and the eigenvalues (greatest first) and eigenvectors of their correlations."""
     centred = x - x.mean(0)[None]
@@ -126,7 +131,7 @@ def _spectrum(x: Array) -> tuple[Array, Array, Array]:
     z = jnp.where((x.max(0) > x.min(0))[None], centred / jnp.where(deviation > 0, deviation, 1)[None], 0)
     # Components of equal strength (features that were whitened before) would be mixed by rounding: the earlier columns
     # come first, by a preference too small to matter elsewhere.
-    preference = jnp.linspace(_TIE, 0, x.shape[1], dtype=x.dtype)
+    preference = jnp.linspace(_weak(x), 0, x.shape[1], dtype=x.dtype)
     values, vectors = jnp.linalg.eigh(z.T @ z / len(x) + jnp.diag(preference))
     return z, values[::-1], vectors[:, ::-1]
 
@@ -134,7 +139,7 @@ def _spectrum(x: Array) -> tuple[Array, Array, Array]:
 def rank(x: Array) -> int:
     """How many principal components features ``(n, d)`` have, rounding apart; concrete arrays only."""
     _, values, _ = _spectrum(x)
-    return int((values > 2 * _TIE).sum())
+    return int((values > 2 * _weak(x)).sum())
 
 
 def is_tied(x: Array, columns: int) -> bool:
@@ -145,6 +150,8 @@ def is_tied(x: Array, columns: int) -> bool:
 
 def components(x: Array, columns: int) -> Array:
     """The first principal components of standardised features, whitened: where surprisals don't depend on units.
+
+    The coordinates are those of the samples given: call it once on training and test samples together.
 
     Args:
         x: features ``(n, d)``, finite.
@@ -174,7 +181,9 @@ def fitted_lsmi(
 ) -> FittedLsmi:
     """The sample-wise decomposition of features: ``lsmi`` of cross-fitted classifiers and densities.
 
-    The informations are those of calibrated classifiers, ``i = log p(y|x) - log p(y)``, with p(y) as counted.
+    The informations are those of calibrated classifiers, ``i = log p(y|x) - log p(y)``, with p(y) as counted. The
+    networks never saw the sample; the 2k numbers that calibrate their posteriors are fitted to the same labels, which
+    feigns about k/(2n) nats.
     Surprisals depend on coordinates, and the redundancy of a sample on which modality is the less surprising:
     hand ``densities`` in comparable coordinates, whitened and of one dimension (``components``).
 
@@ -209,7 +218,8 @@ def fitted_lsmi(
         "samples lacks x1, x2 or y; a decomposition takes all three",
     )
     n = size(samples)
-    y = jnp.asarray(samples.y)
+    y, ok = _labels(samples.y, classes)
+    samples = samples._replace(y=y)
     weight = None if samples.weight is None else jnp.asarray(samples.weight)
     three, two = _classifiers(classes, recipe), _densities(recipe.kernels, recipe.knife_steps)
     shared: dict[str, Any] = {
@@ -217,8 +227,10 @@ def fitted_lsmi(
     }  # fmt: skip
     training = n - -(-n // recipe.folds)
     training -= held(training, recipe.validation)
-    if groups is not None:  # whole groups make folds of different sizes, and the smallest training part counts
-        training = max(training // 2, 1)
+    if groups is not None:  # the largest groups may all be held out by one fold
+        counts = np.sort(np.unique(np.asarray(groups), return_counts=True)[1])[::-1]
+        training = n - int(counts[: -(-len(counts) // recipe.folds)].sum())
+        training = max(training - held(training, recipe.validation), 1)
     posteriors = cross_fit(
         three.estimator, jax.random.fold_in(key, 0), samples, steps=recipe.steps,
         batch_size=min(recipe.batch_size, training), estimate=three.log_posterior, **shared,
@@ -235,12 +247,13 @@ def fitted_lsmi(
     models = LsmiModels(posteriors.state, surprisals.state, scaling, prior)
     values = _values(models, log_p, h, y)
     i1, i2, _ = values.information
-    return FittedLsmi(
+    fitted = FittedLsmi(
         values,
         switches(*values.surprisal, i1, i2, weight=weight),
-        {name: quality(values.log_posterior[name], y) for name in HEADS},
+        {name: quality(values.log_posterior[name], y, weight=weight) for name in HEADS},
         models,
     )
+    return _checks.poison(fitted, ok)
 
 
 def unseen_lsmi(
@@ -282,7 +295,27 @@ def unseen_lsmi(
     log_p = jax.tree.map(flat, of_all(three.log_posterior, models.classifiers, samples))
     inside = of_all(two.estimate, models.densities, Samples(z1, z2))
     h = {name: -flat(-value) for name, value in inside.items()}
-    return _values(models, log_p, h, jnp.asarray(samples.y))
+    y, ok = _labels(samples.y, classes)
+    return _checks.poison(_values(models, log_p, h, y), ok)
+
+
+def _labels(labels: Any, classes: int) -> tuple[Array, Any]:
+    """The labels as int32, and whether all are in ``[0, classes)``."""
+    y = jnp.asarray(labels)
+    _checks.require(
+        y.ndim == 1 and (y.dtype == bool or bool(jnp.issubdtype(y.dtype, jnp.integer))),
+        f"y has shape {y.shape} and dtype {y.dtype}; expected integer labels (n,) in [0, {classes})",
+        TypeError,
+    )
+    y = y.astype(jnp.int32)
+    ok = _checks.ensure(
+        ((y >= 0) & (y < classes)).all(),
+        lambda: (
+            f"y runs from {int(y.min())} to {int(y.max())}; expected 0 to {classes - 1}: "
+            "np.unique(y, return_inverse=True)[1]"
+        ),
+    )
+    return y, ok
 
 
 def _averaged(logs: Array) -> Array:

@@ -10,7 +10,7 @@ import pytest
 
 import pidjax
 from pidjax.datasets import gaussian_task
-from pidjax.estimators import LsmiRecipe, components, constant_shift, fitted_lsmi, lsmi_from_joint, unseen_lsmi
+from pidjax.estimators import components, constant_shift, fitted_lsmi, lsmi_from_joint, unseen_lsmi
 from pidjax.estimators.samplewise import rank
 
 ATOMS = ("redundancy", "unique1", "unique2", "synergy")
@@ -241,21 +241,18 @@ def test_fewer_samples_than_folds_are_refused(tiny_lsmi):
 
 
 @pytest.mark.slow
-def test_eight_datasets_and_eight_keys_are_the_loop_in_one_trace():
-    """With the networks that are the default."""
-    recipe = LsmiRecipe(folds=3, repeats=2, steps=40, batch_size=64, kernels=(1, 4), knife_steps=40)
-    draw = lambda seed: gaussian_task("lsmi_2").sample(jax.random.key(seed), 300)
-    samples, keys = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(draw, range(8))), jax.random.split(KEY, 8)
-    traces = []
+def test_eight_datasets_and_eight_keys_are_the_loop_in_one_trace(tiny_lsmi):
+    samples = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(drawn, range(8)))
+    keys, traces = jax.random.split(KEY, 8), []
 
     def run(key, samples):
         traces.append(1)
-        return fitted_lsmi(key, samples, classes=2, recipe=recipe).values
+        return fitted_lsmi(key, samples, classes=2, recipe=tiny_lsmi).values
 
     together = jax.jit(jax.vmap(run))(keys, samples)
     assert len(traces) == 1
     for i in range(8):
-        alone = fitted_lsmi(keys[i], draw(i), classes=2, recipe=recipe).values
+        alone = fitted_lsmi(keys[i], drawn(i), classes=2, recipe=tiny_lsmi).values
         np.testing.assert_allclose(atoms(together.pid)[:, i], atoms(alone.pid), atol=1e-3)  # as above
 
 
@@ -331,12 +328,10 @@ def test_noisy_gates_are_what_their_symbols_are_after_the_shift(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.01, 100.0])
 def test_units_of_a_modality_change_nothing(scale):
-    """Neither means nor samples, to 1e-3: it is standardised in double precision before anything is trained."""
-    samples = gaussian_task("lsmi_2").sample(KEY, 20_000)
-    x1, x2, y = map(np.asarray, samples[:3])
-    for factor in (np.float64(scale), np.float32(scale)):  # in single precision, scaling itself rounds
-        scaled = pidjax.quantify(factor * x1, x2, y, key=KEY, method="lsmi", bootstrap=0)
-        expected = report_of("lsmi_2")
-        np.testing.assert_allclose(atoms(scaled.pid), atoms(expected.pid), atol=1e-3)
-        np.testing.assert_allclose(atoms(scaled.pointwise.pid), atoms(expected.pointwise.pid), atol=1e-3)
-        np.testing.assert_allclose(scaled.pointwise.surprisal, expected.pointwise.surprisal, atol=1e-3)
+    """Neither means nor samples, to 1e-3, though scaling in single precision rounds every feature anew."""
+    x1, x2, y = map(np.asarray, gaussian_task("lsmi_2").sample(KEY, 20_000)[:3])
+    scaled = pidjax.quantify(np.float32(scale) * x1, x2, y, key=KEY, method="lsmi", bootstrap=0)
+    expected = report_of("lsmi_2")
+    np.testing.assert_allclose(atoms(scaled.pid), atoms(expected.pid), atol=1e-3)
+    np.testing.assert_allclose(atoms(scaled.pointwise.pid), atoms(expected.pointwise.pid), atol=1e-3)
+    np.testing.assert_allclose(scaled.pointwise.surprisal, expected.pointwise.surprisal, atol=1e-3)
