@@ -42,7 +42,7 @@ SLOW = re.compile(
             r"test_cross_fit.py::test_(it_runs_under_vmap|repeats_divide|another_function)",
             r"test_classifier.py::test_(vmap_over|the_joint_one_starts|matrices_decay)",
             r"test_knife.py::test_(each_fold|the_information|a_vmap_over|entropies_in_two|it_integrates)",
-            r"test_samplewise.py::test_(vmap_over|unseen)",
+            r"test_samplewise.py::test_(vmap_over|unseen|missing_features)",
             r"test_checkpoint.py::test_chunks_are_the_whole\[(1|7|100)\]",
         )
     )
