@@ -88,7 +88,7 @@ def quantify(
         groups: ``(n,)`` names, integers, booleans or strings, of what the bootstrap draws; None means the samples.
             With LSMI they are never divided between training and judging either.
         tol: certified gap (nats) to which the estimate is solved. Discrete only.
-        recipe: settings of LSMI's models; None means the defaults.
+        recipe: settings of LSMI's models of features; None means the defaults.
         progress: called with a short text before each stage.
 
     Returns:
@@ -137,7 +137,7 @@ def quantify(
         key, bootstrap, permutations, progress or (lambda stage: None),
     )  # fmt: skip
     if of_lsmi:
-        return lsmi_report(question, recipe or LsmiRecipe())
+        return lsmi_report(question, recipe)
     return _discrete_report(question, discretise, bins, tol)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pidjax import _checks
 from pidjax.estimators.lsmi import Switches, constant_shift, lsmi_from_joint, switches
-from pidjax.estimators.samplewise import HEADS, LsmiRecipe, components, fitted_lsmi, is_tied, rank
+from pidjax.estimators.samplewise import HEADS, LsmiRecipe, fitted_lsmi, spectrum
 from pidjax.info import Informations, entropy
 from pidjax.inputs import Question, are_names, check_cells, features, modality_symbols
 from pidjax.joint import joint_pmf
@@ -26,7 +26,7 @@ MOST_COMPONENTS = 16
 ROUNDING = 1e-9  # a mean this far below zero is zero
 
 
-def lsmi_report(question: Question, recipe: LsmiRecipe) -> Report:
+def lsmi_report(question: Question, recipe: LsmiRecipe | None) -> Report:
     """The report of ``quantify(..., method="lsmi")``."""
     symbols = are_names(question.x1), are_names(question.x2)
     _checks.require(
@@ -35,10 +35,15 @@ def lsmi_report(question: Question, recipe: LsmiRecipe) -> Report:
         "can't be compared, which LSMI does; pass both as symbols "
         '(pidjax.kmeans_codes), or use method="discrete"',
     )
-    return (_of_symbols if symbols[0] else _of_features)(question, recipe)
+    if not symbols[0]:
+        return _of_features(question, recipe or LsmiRecipe())
+    _checks.require(
+        recipe is None, "recipe is for features, and both modalities are symbols, which are counted; leave it out"
+    )
+    return _of_symbols(question)
 
 
-def _of_symbols(question: Question, recipe: LsmiRecipe) -> Report:
+def _of_symbols(question: Question) -> Report:
     """The plug-in table: each sample has the values of its cell."""
     with jax.enable_x64(True):
         x1 = modality_symbols(question.key, question.x1, "x1", "none", 1)
@@ -66,10 +71,11 @@ def _of_features(question: Question, recipe: LsmiRecipe) -> Report:
     sizes = [int(np.prod(x.shape[1:])) for x in (x1, x2)]
     with jax.enable_x64(True):
         question.say("finding coordinates")
-        flat = [jnp.asarray(x.reshape(len(x), -1)) for x in (x1, x2)]
-        columns = min(*map(rank, flat), MOST_COMPONENTS)
-        coordinates = [np.asarray(components(x, columns), np.float32) for x in flat]
-        tied = [f"x{i + 1}" for i, x in enumerate(flat) if is_tied(x, columns)]
+        flat = [x.reshape(len(x), -1) for x in (x1, x2)]
+        spectra = [spectrum(jnp.asarray(x)) for x in flat]
+        columns = min(spectra[0].rank, spectra[1].rank, MOST_COMPONENTS)
+        coordinates = [np.asarray(own.components(columns), np.float32) for own in spectra]
+        tied = [f"x{i + 1}" for i, own in enumerate(spectra) if own.is_tied(columns)]
     question.say(f"training {recipe.folds * recipe.repeats} x 5 models")
     samples = Samples(x1.astype(np.float32), x2.astype(np.float32), labels.codes.astype(np.int32))
     groups = clusters and clusters.codes
@@ -89,7 +95,7 @@ def _of_features(question: Question, recipe: LsmiRecipe) -> Report:
                 f"which calibration feigns about {slack / 2:.4f}"
             )
     for name, x in (("x1", flat[0]), ("x2", flat[1])):
-        distinct = len(np.unique(np.asarray(x), axis=0))
+        distinct = len(np.unique(x, axis=0))
         if distinct <= len(x) // 2:
             found.append(
                 f"{name} has {distinct} distinct rows in {len(x)} samples: such features have no density, their "

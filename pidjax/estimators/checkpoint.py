@@ -51,8 +51,9 @@ def fit_in_chunks(
         every: as in ``fit``; updates in a round.
         rounds: rounds in a chunk.
         callback: called after each chunk with the number of steps done and the trace of the chunk.
-        folder: where checkpoints are written (orbax) and looked for; None saves nothing. Its arguments are the
-            caller's duty: a checkpoint of another estimator or plan is refused where its shapes tell.
+        folder: where checkpoints are written (orbax) and looked for; None saves nothing. A
+            checkpoint of other settings, key or number of samples is refused; that estimator and samples are the same
+            is the caller's duty.
 
     Returns:
         A ``Fit``; its trace starts where this call started.

@@ -20,11 +20,12 @@ from pidjax.estimators.fit import held, size
 from pidjax.estimators.knife import RECIPE as KNIFE_RECIPE
 from pidjax.estimators.knife import knife
 from pidjax.estimators.lsmi import Switches, lsmi, switches
+from pidjax.estimators.whitening import whitening
 from pidjax.info import Informations
 from pidjax.pid import PID
 from pidjax.typing import Array, ArrayLike, Key, Samples
 
-__all__ = ["FittedLsmi", "LsmiModels", "LsmiRecipe", "LsmiValues", "components", "fitted_lsmi", "rank", "unseen_lsmi"]
+__all__ = ["FittedLsmi", "LsmiModels", "LsmiRecipe", "LsmiValues", "components", "fitted_lsmi", "unseen_lsmi"]
 
 HEADS = ("x1", "x2", "x1x2")
 
@@ -124,28 +125,42 @@ def _weak(x: Array) -> float:
     return 64 * x.shape[1] * float(jnp.finfo(x.dtype).eps)
 
 
-def _spectrum(x: Array) -> tuple[Array, Array, Array]:
-    """Standardised features, and the eigenvalues (greatest first) and eigenvectors of their correlations."""
-    centred = x - x.mean(0)[None]
-    deviation = jnp.sqrt((centred**2).mean(0))
-    z = jnp.where((x.max(0) > x.min(0))[None], centred / jnp.where(deviation > 0, deviation, 1)[None], 0)
+class Spectrum(NamedTuple):
+    """Standardised features ``(n, d)``, and the spectrum of their correlations, the greatest first.
+
+    Attributes:
+        features: ``(n, d)``.
+        values: eigenvalues ``(d,)``.
+        vectors: eigenvectors ``(d, d)``, columns.
+    """
+
+    features: Array
+    values: Array
+    vectors: Array
+
+    @property
+    def rank(self) -> int:
+        """How many components there are, rounding apart; concrete arrays only."""
+        return int((self.values > 2 * _weak(self.features)).sum())
+
+    def is_tied(self, columns: int) -> bool:
+        """Whether the last of so many components is no stronger than the next, so that which are taken is a choice."""
+        return columns < len(self.values) and bool(self.values[columns - 1] < 1.001 * self.values[columns])
+
+    def components(self, columns: int) -> Array:
+        """The first components, of unit variance: ``(n, columns)``."""
+        z = self.features @ self.vectors[:, :columns]
+        return z / jnp.sqrt((z**2).mean(0))[None]
+
+
+def spectrum(x: Array) -> Spectrum:
+    """The spectrum of features ``(n, d)``."""
+    z = whitening(x, mode="columns")(x)
     # Components of equal strength (features that were whitened before) would be mixed by rounding: the earlier columns
     # come first, by a preference too small to matter elsewhere.
     preference = jnp.linspace(_weak(x), 0, x.shape[1], dtype=x.dtype)
     values, vectors = jnp.linalg.eigh(z.T @ z / len(x) + jnp.diag(preference))
-    return z, values[::-1], vectors[:, ::-1]
-
-
-def rank(x: Array) -> int:
-    """How many principal components features ``(n, d)`` have, rounding apart; concrete arrays only."""
-    _, values, _ = _spectrum(x)
-    return int((values > 2 * _weak(x)).sum())
-
-
-def is_tied(x: Array, columns: int) -> bool:
-    """Whether the last of so many components is no stronger than the next, so that which are taken is arbitrary."""
-    _, values, _ = _spectrum(x)
-    return columns < x.shape[1] and bool(values[columns - 1] < 1.001 * values[columns])
+    return Spectrum(z, values[::-1], vectors[:, ::-1])
 
 
 def components(x: Array, columns: int) -> Array:
@@ -166,8 +181,7 @@ def components(x: Array, columns: int) -> Array:
         [[1. 0.]
          [0. 1.]]
     """
-    z, values, vectors = _spectrum(x)
-    return z @ vectors[:, :columns] / jnp.sqrt(values[None, :columns])
+    return spectrum(x).components(columns)
 
 
 def fitted_lsmi(

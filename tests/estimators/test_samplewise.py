@@ -11,7 +11,7 @@ import pytest
 import pidjax
 from pidjax.datasets import gaussian_task
 from pidjax.estimators import components, constant_shift, fitted_lsmi, lsmi_from_joint, unseen_lsmi
-from pidjax.estimators.samplewise import rank
+from pidjax.estimators.samplewise import spectrum
 
 ATOMS = ("redundancy", "unique1", "unique2", "synergy")
 HEADS = ("x1", "x2", "x1x2")
@@ -180,7 +180,7 @@ def test_components_begin_with_the_greatest():
     ],
 )
 def test_rank_counts_the_directions_in_which_features_vary(make, expected):
-    assert rank(jnp.asarray(make(correlated()))) == expected
+    assert spectrum(jnp.asarray(make(correlated()))).rank == expected
 
 
 # Groups, batches, refusals
