@@ -17,7 +17,7 @@ from jax.experimental import checkify
 from pidjax._precision import is_traced
 from pidjax.typing import ArrayLike
 
-__all__ = ["SUM_TOLERANCE", "as_float", "ensure", "pmf", "poison", "require", "sum_tolerance"]
+__all__ = ["SUM_TOLERANCE", "as_float", "ensure", "labels", "pmf", "poison", "require", "sum_tolerance"]
 
 SUM_TOLERANCE = 1e-6
 
@@ -68,6 +68,42 @@ def as_float(x: Any, name: str) -> Any:
     if jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize in (4, 8):
         return x
     return x.astype(np.float64 if isinstance(x, np.ndarray) else jnp.float32)
+
+
+def labels(y: Any, *, classes: int, n: int | None = None) -> tuple[Any, Any]:
+    """Labels ``(n,)`` as int32, and whether all are in ``[0, classes)``.
+
+    Args:
+        y: integers or booleans.
+        classes: number of labels.
+        n: how many there should be; None for any number.
+
+    Returns:
+        The labels, and the condition for ``poison``.
+
+    Raises:
+        ValueError: labels out of range, or not one for each sample.
+        TypeError: no integers.
+    """
+    y = jnp.asarray(y)
+    require(
+        y.ndim == 1 and n in (None, len(y)),
+        f"y has shape {y.shape}; expected one label for each sample, ({'n' if n is None else n},)",
+    )
+    require(
+        y.dtype == bool or bool(jnp.issubdtype(y.dtype, jnp.integer)),
+        f"y has dtype {y.dtype}; expected integer labels in [0, {classes})",
+        TypeError,
+    )
+    y = y.astype(jnp.int32)
+    ok = ensure(
+        ((y >= 0) & (y < classes)).all(),
+        lambda: (
+            f"y runs from {int(y.min())} to {int(y.max())}; expected 0 to {classes - 1}: "
+            "np.unique(y, return_inverse=True)[1]"
+        ),
+    )
+    return y, ok
 
 
 def sum_tolerance(shape: tuple[int, ...], dtype: Any) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pidjax import _checks
 from pidjax.couplings.broja import Solution, broja
-from pidjax.estimators.samplewise import LsmiRecipe
+from pidjax.estimators.samplewise import Recipe
 from pidjax.info import Informations, entropy
 from pidjax.inputs import (
     Question,
@@ -47,7 +47,7 @@ def quantify(
     permutations: int | None = None,
     groups: ArrayLike | None = None,
     tol: float = 1e-9,
-    recipe: LsmiRecipe | None = None,
+    recipe: Recipe | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
     """How two modalities inform a label: redundancy, uniquenesses, synergy, with certificate and error bars.

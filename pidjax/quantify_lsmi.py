@@ -8,7 +8,7 @@ import numpy as np
 
 from pidjax import _checks
 from pidjax.estimators.lsmi import Switches, constant_shift, lsmi_from_joint, switches
-from pidjax.estimators.samplewise import HEADS, LsmiRecipe, fitted_lsmi, spectrum
+from pidjax.estimators.samplewise import HEADS, Recipe, fitted_lsmi, spectrum
 from pidjax.info import Informations, entropy
 from pidjax.inputs import Question, are_names, check_cells, features, modality_symbols
 from pidjax.joint import joint_pmf
@@ -26,7 +26,7 @@ MOST_COMPONENTS = 16
 ROUNDING = 1e-9  # a mean this far below zero is zero
 
 
-def lsmi_report(question: Question, recipe: LsmiRecipe | None) -> Report:
+def lsmi_report(question: Question, recipe: Recipe | None) -> Report:
     """The report of ``quantify(..., method="lsmi")``."""
     symbols = are_names(question.x1), are_names(question.x2)
     _checks.require(
@@ -36,7 +36,7 @@ def lsmi_report(question: Question, recipe: LsmiRecipe | None) -> Report:
         '(pidjax.kmeans_codes), or use method="discrete"',
     )
     if not symbols[0]:
-        return _of_features(question, recipe or LsmiRecipe())
+        return _of_features(question, recipe or Recipe())
     _checks.require(
         recipe is None, "recipe is for features, and both modalities are symbols, which are counted; leave it out"
     )
@@ -65,7 +65,7 @@ def _of_symbols(question: Question) -> Report:
         )  # fmt: skip
 
 
-def _of_features(question: Question, recipe: LsmiRecipe) -> Report:
+def _of_features(question: Question, recipe: Recipe) -> Report:
     labels, clusters = question.labels, question.clusters
     x1, x2 = features(question.x1, "x1"), features(question.x2, "x2")
     sizes = [int(np.prod(x.shape[1:])) for x in (x1, x2)]

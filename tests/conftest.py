@@ -70,7 +70,7 @@ def tiny_lsmi():
     import flax.linen as nn
     import jax.numpy as jnp
 
-    from pidjax.estimators import LsmiRecipe
+    from pidjax.estimators import Recipe
 
     class Linear(nn.Module):
         @nn.compact
@@ -78,7 +78,7 @@ def tiny_lsmi():
             x = jnp.concatenate(jax.tree.leaves(x), 1)
             return nn.Dense(2, kernel_init=nn.initializers.zeros_init())(x)
 
-    return LsmiRecipe(
+    return Recipe(
         folds=2, repeats=1, steps=100, batch_size=64, learning_rate=0.1, weight_decay=0.0, net1=Linear(), net2=Linear(),
         net12=Linear(), kernels=(1,), knife_steps=60, knife_batch_size=64,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from pidjax.couplings.broja import broja
 from pidjax.datasets import gaussian_task
-from pidjax.estimators import LsmiRecipe
+from pidjax.estimators import Recipe
 from pidjax.joint import joint_pmf
 from pidjax.quantify import quantify
 
@@ -433,8 +433,8 @@ def test_a_single_class_leaves_nothing_to_lsmi_either():
         ({"x1": X1[:, None]}, 'one modality is symbols and the other features.*kmeans_codes.*method="discrete"'),
         ({"x2": X2 / 1}, "one modality is symbols and the other features"),
         ({"permutations": 5}, "permutations is 5: LSMI would have to be trained as many times; leave it out, or 0"),
-        ({"method": "discrete", "recipe": LsmiRecipe()}, """recipe is for method="lsmi", and method is 'discrete'"""),
-        ({"method": "auto", "recipe": LsmiRecipe()}, """recipe is for method="lsmi", and method is 'auto'"""),
+        ({"method": "discrete", "recipe": Recipe()}, """recipe is for method="lsmi", and method is 'discrete'"""),
+        ({"method": "auto", "recipe": Recipe()}, """recipe is for method="lsmi", and method is 'auto'"""),
         ({"x1": np.full((100, 2), 0.1), "x2": X2[:, None]}, "x1 is constant: it can't inform; look at its source"),
         ({"x1": X1[:, None], "x2": np.where(X2, np.nan, 1.0)}, "x2 has 50 NaN or infinite values"),
         ({"x1": X1[:, None], "x2": X2[:, None], "groups": X1}, "groups has 2 distinct values for 5 folds"),
@@ -535,7 +535,7 @@ def test_groups_of_features_are_neither_divided_nor_resampled_apart(learned, tin
 @pytest.mark.slow
 def test_features_of_a_single_class_leave_nothing_either():
     x1, x2, _ = gaussian()
-    recipe = LsmiRecipe(folds=2, repeats=1, steps=20, batch_size=64, kernels=(1,), knife_steps=20)
+    recipe = Recipe(folds=2, repeats=1, steps=20, batch_size=64, kernels=(1,), knife_steps=20)
     report = of_lsmi(x1[:100], x2[:100], np.zeros(100, int), recipe=recipe, bootstrap=5)
     np.testing.assert_allclose(values(report.pid), 0, atol=1e-6)  # float32
     assert report.warnings[0] == "y has a single class (0): there is nothing to inform about, all is zero"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pidjax import datasets, quantify
-from pidjax.estimators import LsmiRecipe
+from pidjax.estimators import Recipe
 
 ATOMS = ("redundancy", "unique1", "unique2", "synergy")
 needs_data = pytest.mark.skipif(
@@ -53,7 +53,7 @@ def test_avmnist_is_decomposed_sample_by_sample():
     sound = samples.x2[:n].reshape(n, 32, 8, 4).mean(3)
     report = quantify(
         images @ directions[:, -3:], sound, y, key=jax.random.key(1), method="lsmi", groups=clip,
-        recipe=LsmiRecipe(repeats=1),
+        recipe=Recipe(repeats=1),
     )  # fmt: skip
     assert report.diagnostics["x1 accuracy"] >= 0.441
     assert report.diagnostics["x2 accuracy"] >= 0.943

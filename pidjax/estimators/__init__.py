@@ -1,17 +1,17 @@
 """Learned quantities: estimators, the fits that train them, and what LSMI is made of."""
 
+from pidjax.calibration import Quality, VectorScaling, quality, vector_scaling
 from pidjax.estimators.base import Estimator, by_gradient, parallel
-from pidjax.estimators.calibration import Quality, VectorScaling, quality, vector_scaling
 from pidjax.estimators.checkpoint import fit_in_chunks
 from pidjax.estimators.classifier import Classifier, Net, adamw, brought_logits, classifier, classifiers, log_prior
 from pidjax.estimators.cross_fit import CrossFit, cross_fit
 from pidjax.estimators.fit import Fit, Trace, fit
+from pidjax.estimators.fitted import FittedPosteriors, PosteriorModels, Recipe, fitted_posteriors, unseen_posteriors
 from pidjax.estimators.knife import knife, published_knife
 from pidjax.estimators.lsmi import Switches, constant_shift, lsmi, lsmi_from_joint, switches
 from pidjax.estimators.samplewise import (
     FittedLsmi,
     LsmiModels,
-    LsmiRecipe,
     LsmiValues,
     components,
     fitted_lsmi,
@@ -24,11 +24,13 @@ __all__ = [
     "Estimator",
     "Fit",
     "FittedLsmi",
+    "FittedPosteriors",
     "LsmiModels",
-    "LsmiRecipe",
     "LsmiValues",
     "Net",
+    "PosteriorModels",
     "Quality",
+    "Recipe",
     "Switches",
     "Trace",
     "VectorScaling",
@@ -43,6 +45,7 @@ __all__ = [
     "fit",
     "fit_in_chunks",
     "fitted_lsmi",
+    "fitted_posteriors",
     "knife",
     "log_prior",
     "lsmi",
@@ -52,5 +55,6 @@ __all__ = [
     "quality",
     "switches",
     "unseen_lsmi",
+    "unseen_posteriors",
     "vector_scaling",
 ]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from pidjax import _checks
+from pidjax.calibration import cross_entropy
 from pidjax.estimators.base import Estimator, Learned, by_gradient, weighted_mean
 from pidjax.typing import Array, Key, Samples
 
@@ -156,11 +157,6 @@ def _offset(y: Array, classes: int, weight: Any) -> Array:
     """
     counts = jnp.full(classes, 0.5, jnp.result_type(float)).at[y].add(1.0 if weight is None else weight)
     return jnp.log(counts / counts.sum())
-
-
-def cross_entropy(log_p: Array, y: Array) -> Array:
-    """``-log p(y)`` of each sample."""
-    return -jnp.take_along_axis(log_p, y[:, None], 1)[:, 0]
 
 
 def classifier(

@@ -12,10 +12,10 @@ import numpy as np
 from pidjax import _checks
 from pidjax._precision import is_traced
 from pidjax.estimators.base import Estimator
-from pidjax.estimators.fit import Plan, Trace, arrays, planned, size, taken, trained
+from pidjax.estimators.fit import Plan, Trace, arrays, held_out, planned, size, taken, trained
 from pidjax.typing import Array, ArrayLike, Key, Samples
 
-__all__ = ["CrossFit", "cross_fit"]
+__all__ = ["CrossFit", "cross_fit", "training_size"]
 
 
 class CrossFit(NamedTuple):
@@ -70,13 +70,15 @@ def _cross_fit(
 ) -> CrossFit:  # fmt: skip
     """``train`` and ``held``: (repeats, folds, ...) indices."""
     repeats, folds, _ = train.shape
-    keys = jax.random.split(key, (repeats, folds))
+    keys = jax.random.split(key, repeats * folds)
 
     def one(key: Key, train: Array, held: Array) -> tuple[Any, Any]:
         done = trained(estimator, plan, key, taken(samples, train))
         return done, estimate(done.state, taken(samples, held))
 
-    done, values = jax.vmap(jax.vmap(one))(keys, train, held)
+    # One vmap over both, for each vmap costs as much tracing as the fit itself.
+    trees = jax.vmap(one)(keys, train.reshape(-1, train.shape[2]), held.reshape(-1, held.shape[2]))
+    done, values = jax.tree.map(lambda leaf: leaf.reshape(repeats, folds, *leaf.shape[1:]), trees)
 
     def gathered(leaf: Array) -> Array:
         """(repeats, folds, c, ...) to (repeats, n, ...)."""
@@ -86,6 +88,29 @@ def _cross_fit(
 
     numbers = jnp.broadcast_to(jnp.arange(folds)[:, None], held.shape)
     return CrossFit(jax.tree.map(gathered, values), gathered(numbers), *done)
+
+
+def training_size(n: int, folds: int, validation: float, groups: ArrayLike | None = None) -> int:
+    """How many samples every fit of ``cross_fit`` trains on, at least: the largest minibatch.
+
+    Args:
+        n: number of samples.
+        folds: as in ``cross_fit``.
+        validation: likewise.
+        groups: likewise.
+
+    Returns:
+        The number, 1 or more.
+
+    Example:
+        >>> training_size(1000, 5, 0.1)
+        720
+    """
+    outside = n - -(-n // folds)
+    if groups is not None:  # the largest groups may all be held out by one fold
+        counts = np.sort(np.unique(np.asarray(groups), return_counts=True)[1])[::-1]
+        outside = n - int(counts[: -(-len(counts) // folds)].sum())
+    return max(outside - held_out(outside, validation), 1)
 
 
 def cross_fit(

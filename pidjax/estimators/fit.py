@@ -110,7 +110,7 @@ def planned(n: int, steps: int, batch_size: int, every: int | None, validation: 
     every = _every(steps) if every is None else operator.index(every)
     _checks.require(steps >= 1 and every >= 1, f"steps is {steps}, every is {every}; expected at least 1")
     _checks.require(0 <= validation < 1, f"validation is {validation}; expected a share of the samples, below 1")
-    training = n - held(n, validation)
+    training = n - held_out(n, validation)
     _checks.require(
         1 <= batch_size <= training,
         f"batch_size is {batch_size}, with {training} samples to train on ({n} less {validation:.0%} for "
@@ -162,7 +162,7 @@ def _missing(name: str, leaf: Array) -> str:
     )
 
 
-def held(n: int, share: float) -> int:
+def held_out(n: int, share: float) -> int:
     """Samples kept for validation: rounded, but at least one where any is asked for."""
     return max(round(n * share), 1) if share else 0
 
@@ -174,7 +174,7 @@ def taken(samples: Samples, index: Array) -> Samples:
 
 def split(key: Key, samples: Samples, share: float) -> tuple[Samples, Samples | None]:
     """What is trained on and, where there is any, what is validated on."""
-    count = held(size(samples), share)
+    count = held_out(size(samples), share)
     if not count:
         return samples, None
     order = jax.random.permutation(jax.random.fold_in(key, 1), size(samples))

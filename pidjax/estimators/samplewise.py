@@ -9,15 +9,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from pidjax import _checks
+from pidjax.calibration import Quality
 from pidjax.estimators.base import Estimator, parallel
-from pidjax.estimators.calibration import Quality, VectorScaling, quality, vector_scaling
-from pidjax.estimators.classifier import Classifier, adamw, classifiers, log_prior
 from pidjax.estimators.cross_fit import cross_fit
-from pidjax.estimators.fit import held, size
-from pidjax.estimators.knife import RECIPE as KNIFE_RECIPE
+from pidjax.estimators.fit import size
+from pidjax.estimators.fitted import (
+    HEADS,
+    PosteriorModels,
+    Recipe,
+    averaged,
+    fitted_posteriors,
+    of_all,
+    shared_settings,
+    unseen_posteriors,
+)
 from pidjax.estimators.knife import knife
 from pidjax.estimators.lsmi import Switches, lsmi, switches
 from pidjax.estimators.whitening import whitening
@@ -25,46 +32,9 @@ from pidjax.info import Informations
 from pidjax.pid import PID
 from pidjax.typing import Array, ArrayLike, Key, Samples
 
-__all__ = ["FittedLsmi", "LsmiModels", "LsmiRecipe", "LsmiValues", "components", "fitted_lsmi", "unseen_lsmi"]
+__all__ = ["FittedLsmi", "LsmiModels", "LsmiValues", "components", "fitted_lsmi", "unseen_lsmi"]
 
-HEADS = ("x1", "x2", "x1x2")
-
-
-class LsmiRecipe(NamedTuple):
-    """The settings of ``fitted_lsmi``; static to jit.
-
-    Attributes:
-        folds: parts of the data; each sample is judged by models of the others.
-        repeats: how often the data are divided anew; posteriors and densities are averaged.
-        validation: share of each training part that chooses the best states.
-        steps: updates of the classifiers.
-        batch_size: their minibatch.
-        learning_rate: of their AdamW, with a cosine.
-        weight_decay: of their matrices, not of the linear part beside the hidden layer.
-        net1: network of x1 (see ``classifiers``); None for one hidden layer of 128 beside a linear map.
-        net2: network of x2.
-        net12: network of the pair.
-        kernels: numbers of kernels among which held-out likelihood chooses.
-        knife_steps: updates of the densities.
-        knife_batch_size: their minibatch.
-    """
-
-    folds: int = 5
-    repeats: int = 1
-    validation: float = 0.1
-    steps: int = 1000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 2.0
-    net1: Any = None
-    net2: Any = None
-    net12: Any = None
-    kernels: tuple[int, ...] = (8, 1, 32)
-    knife_steps: int = KNIFE_RECIPE["steps"]
-    knife_batch_size: int = KNIFE_RECIPE["batch_size"]
-
-
-RECIPE = LsmiRecipe()
+RECIPE = Recipe()
 
 
 class LsmiValues(NamedTuple):
@@ -84,12 +54,10 @@ class LsmiValues(NamedTuple):
 
 
 class LsmiModels(NamedTuple):
-    """What was trained, for ``unseen_lsmi``: every leaf ``(repeats, folds, ...)``, scalings and the prior once."""
+    """What was trained, for ``unseen_lsmi``: of ``fitted_posteriors``, and densities ``(repeats, folds, ...)``."""
 
-    classifiers: Any
+    posteriors: PosteriorModels
     densities: Any
-    scaling: dict[str, VectorScaling]
-    log_prior: Array
 
 
 class FittedLsmi(NamedTuple):
@@ -108,13 +76,7 @@ class FittedLsmi(NamedTuple):
     models: LsmiModels
 
 
-# Each built once for each setting: an estimator is static by identity.
-@functools.cache
-def _classifiers(classes: int, recipe: LsmiRecipe) -> Classifier:
-    tx = adamw(recipe.steps, learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    return classifiers(classes=classes, tx=tx, net1=recipe.net1, net2=recipe.net2, net12=recipe.net12)
-
-
+# Built once for each setting: an estimator is static by identity.
 @functools.cache
 def _densities(kernels: tuple[int, ...], steps: int) -> Estimator:
     return parallel(**{name: knife(name, kernels=kernels, steps=steps) for name in ("x1", "x2")})
@@ -190,7 +152,7 @@ def fitted_lsmi(
     *,
     classes: int,
     densities: tuple[ArrayLike, ArrayLike] | None = None,
-    recipe: LsmiRecipe = RECIPE,
+    recipe: Recipe = RECIPE,
     groups: ArrayLike | None = None,
 ) -> FittedLsmi:
     """The sample-wise decomposition of features: ``lsmi`` of cross-fitted classifiers and densities.
@@ -219,7 +181,7 @@ def fitted_lsmi(
     Example:
         >>> x = jax.random.normal(jax.random.key(0), (600, 2))
         >>> y = (x[:, 0] > 0).astype(int)  # x1 says all of it, x2 nothing
-        >>> recipe = LsmiRecipe(repeats=1, steps=200, batch_size=64, kernels=(1,), knife_steps=100)
+        >>> recipe = Recipe(repeats=1, steps=200, batch_size=64, kernels=(1,), knife_steps=100)
         >>> done = fitted_lsmi(jax.random.key(1), Samples(x[:, :1], x[:, 1:], y), classes=2, recipe=recipe)
         >>> print(done.values.pid.synergy.shape, bool(done.quality["x1"].accuracy > 0.97))
         (600,) True
@@ -231,41 +193,23 @@ def fitted_lsmi(
         samples.x1 is not None and samples.x2 is not None and samples.y is not None,
         "samples lacks x1, x2 or y; a decomposition takes all three",
     )
-    n = size(samples)
-    y, ok = _labels(samples.y, classes)
-    samples = samples._replace(y=y)
+    two = _densities(recipe.kernels, recipe.knife_steps)
+    posteriors = fitted_posteriors(jax.random.fold_in(key, 0), samples, classes=classes, recipe=recipe, groups=groups)
+    y, ok = _checks.labels(samples.y, classes=classes)
     weight = None if samples.weight is None else jnp.asarray(samples.weight)
-    three, two = _classifiers(classes, recipe), _densities(recipe.kernels, recipe.knife_steps)
-    shared: dict[str, Any] = {
-        "folds": recipe.folds, "repeats": recipe.repeats, "validation": recipe.validation, "groups": groups,
-    }  # fmt: skip
-    training = n - -(-n // recipe.folds)
-    training -= held(training, recipe.validation)
-    if groups is not None:  # the largest groups may all be held out by one fold
-        counts = np.sort(np.unique(np.asarray(groups), return_counts=True)[1])[::-1]
-        training = n - int(counts[: -(-len(counts) // recipe.folds)].sum())
-        training = max(training - held(training, recipe.validation), 1)
-    posteriors = cross_fit(
-        three.estimator, jax.random.fold_in(key, 0), samples, steps=recipe.steps,
-        batch_size=min(recipe.batch_size, training), estimate=three.log_posterior, **shared,
-    )  # fmt: skip
-    log_p = jax.tree.map(_averaged, posteriors.estimate)
-    scaling = {name: vector_scaling(log_p[name], y, weight=weight) for name in HEADS}
-    prior = log_prior(y, classes, weight)
     z1, z2 = _columns(samples) if densities is None else densities
     surprisals = cross_fit(
         two, jax.random.fold_in(key, 1), Samples(z1, z2, None, weight), steps=recipe.knife_steps,
-        batch_size=min(recipe.knife_batch_size, training), **shared,
+        **shared_settings(recipe, size(samples), recipe.knife_batch_size, groups),
     )  # fmt: skip
-    h = {name: -_averaged(-value) for name, value in surprisals.estimate.items()}
-    models = LsmiModels(posteriors.state, surprisals.state, scaling, prior)
-    values = _values(models, log_p, h, y)
+    h = {name: -averaged(-value) for name, value in surprisals.estimate.items()}
+    values = _values(posteriors.log_posterior, posteriors.models.log_prior, h, y)
     i1, i2, _ = values.information
     fitted = FittedLsmi(
         values,
         switches(*values.surprisal, i1, i2, weight=weight),
-        {name: quality(values.log_posterior[name], y, weight=weight) for name in HEADS},
-        models,
+        posteriors.quality,
+        LsmiModels(posteriors.models, surprisals.state),
     )
     return _checks.poison(fitted, ok)
 
@@ -276,7 +220,7 @@ def unseen_lsmi(
     *,
     classes: int,
     densities: tuple[ArrayLike, ArrayLike] | None = None,
-    recipe: LsmiRecipe = RECIPE,
+    recipe: Recipe = RECIPE,
 ) -> LsmiValues:
     """The values of samples that no model saw (a test set): all models of a ``fitted_lsmi``, averaged.
 
@@ -293,48 +237,19 @@ def unseen_lsmi(
     Example:
         >>> x = jax.random.normal(jax.random.key(0), (600, 2))
         >>> samples = Samples(x[:, :1], x[:, 1:], (x[:, 0] > 0).astype(int))
-        >>> recipe = LsmiRecipe(repeats=1, steps=200, batch_size=64, kernels=(1,), knife_steps=100)
+        >>> recipe = Recipe(repeats=1, steps=200, batch_size=64, kernels=(1,), knife_steps=100)
         >>> models = fitted_lsmi(jax.random.key(1), samples, classes=2, recipe=recipe).models
         >>> few = jax.tree.map(lambda leaf: leaf[:5], samples)
         >>> unseen_lsmi(models, few, classes=2, recipe=recipe).pid.redundancy.shape
         (5,)
     """
-    three, two = _classifiers(classes, recipe), _densities(recipe.kernels, recipe.knife_steps)
     z1, z2 = _columns(samples) if densities is None else densities
-
-    def of_all(function: Any, states: Any, samples: Samples) -> Any:
-        return jax.vmap(jax.vmap(lambda state: function(state, samples)))(states)
-
-    flat = lambda leaf: _averaged(leaf.reshape(-1, *leaf.shape[2:]))
-    log_p = jax.tree.map(flat, of_all(three.log_posterior, models.classifiers, samples))
+    two = _densities(recipe.kernels, recipe.knife_steps)
     inside = of_all(two.estimate, models.densities, Samples(z1, z2))
-    h = {name: -flat(-value) for name, value in inside.items()}
-    y, ok = _labels(samples.y, classes)
-    return _checks.poison(_values(models, log_p, h, y), ok)
-
-
-def _labels(labels: Any, classes: int) -> tuple[Array, Any]:
-    """The labels as int32, and whether all are in ``[0, classes)``."""
-    y = jnp.asarray(labels)
-    _checks.require(
-        y.ndim == 1 and (y.dtype == bool or bool(jnp.issubdtype(y.dtype, jnp.integer))),
-        f"y has shape {y.shape} and dtype {y.dtype}; expected integer labels (n,) in [0, {classes})",
-        TypeError,
-    )
-    y = y.astype(jnp.int32)
-    ok = _checks.ensure(
-        ((y >= 0) & (y < classes)).all(),
-        lambda: (
-            f"y runs from {int(y.min())} to {int(y.max())}; expected 0 to {classes - 1}: "
-            "np.unique(y, return_inverse=True)[1]"
-        ),
-    )
-    return y, ok
-
-
-def _averaged(logs: Array) -> Array:
-    """The logarithm of the mean over the first axis, of what these are logarithms of."""
-    return jax.nn.logsumexp(logs, axis=0) - jnp.log(logs.shape[0])
+    h = {name: -averaged(-value) for name, value in inside.items()}
+    log_p = unseen_posteriors(models.posteriors, samples, classes=classes, recipe=recipe)
+    y, ok = _checks.labels(samples.y, classes=classes)
+    return _checks.poison(_values(log_p, models.posteriors.log_prior, h, y), ok)
 
 
 def _columns(samples: Samples) -> tuple[Array, Array]:
@@ -342,8 +257,7 @@ def _columns(samples: Samples) -> tuple[Array, Array]:
     return x1.reshape(len(x1), -1), x2.reshape(len(x2), -1)
 
 
-def _values(models: LsmiModels, log_p: dict[str, Array], h: dict[str, Array], y: Array) -> LsmiValues:
-    log_p = {name: models.scaling[name](log_p[name]) for name in HEADS}
+def _values(log_p: dict[str, Array], log_prior: Array, h: dict[str, Array], y: Array) -> LsmiValues:
     rows = jnp.arange(len(y))
-    i1, i2, i12 = (log_p[name][rows, y] - models.log_prior[y] for name in HEADS)
+    i1, i2, i12 = (log_p[name][rows, y] - log_prior[y] for name in HEADS)
     return LsmiValues(lsmi(h["x1"], h["x2"], i1, i2, i12), Informations(i1, i2, i12), (h["x1"], h["x2"]), log_p)

@@ -8,13 +8,17 @@ import numpy as np
 
 from pidjax import _checks
 from pidjax._precision import in_own_precision
-from pidjax.estimators.classifier import cross_entropy
 from pidjax.typing import Array, ArrayLike
 
-__all__ = ["Quality", "VectorScaling", "quality", "vector_scaling"]
+__all__ = ["Quality", "VectorScaling", "cross_entropy", "quality", "vector_scaling"]
 
 _BINS = 15  # of equal count, in the calibration error
 _MOST_STEPS = 50  # of Newton's method; separated labels would use any number
+
+
+def cross_entropy(log_p: Array, y: Array) -> Array:
+    """``-log p(y)`` of each sample: ``(n, k)`` and ``(n,)`` to ``(n,)`` nats."""
+    return -jnp.take_along_axis(log_p, y[:, None], 1)[:, 0]
 
 
 class VectorScaling(NamedTuple):
@@ -48,7 +52,7 @@ def vector_scaling(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None =
         A ``VectorScaling``, to be called on posteriors.
 
     Raises:
-        ValueError: shapes that don't fit.
+        ValueError: shapes that don't fit, labels out of range.
 
     Example:
         >>> import numpy as np
@@ -57,15 +61,13 @@ def vector_scaling(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None =
         >>> print(np.exp(vector_scaling(bold, y)(bold[0])).round(3))  # right in six of eight
         [0.75 0.25]
     """
-    log_p, y = jnp.asarray(log_p), jnp.asarray(y)
-    _checks.require(
-        log_p.ndim == 2 and y.shape == log_p.shape[:1],
-        f"log_p has shape {log_p.shape}, y {y.shape}; expected (n, k) and (n,)",
+    logits, labels, ok = _checked(log_p, y)
+    share = (
+        jnp.full(len(labels), 1 / len(labels)) if weight is None else jnp.asarray(weight) / jnp.sum(jnp.asarray(weight))
     )
-    share = jnp.full(len(y), 1 / len(y)) if weight is None else jnp.asarray(weight) / jnp.sum(jnp.asarray(weight))
-    logits = jax.nn.log_softmax(log_p)
-    theta = _newton(logits, jax.nn.one_hot(y, logits.shape[1], dtype=logits.dtype), share.astype(logits.dtype))
-    return VectorScaling(*theta)
+    logits = jax.nn.log_softmax(logits)
+    theta = _newton(logits, jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype), share.astype(logits.dtype))
+    return _checks.poison(VectorScaling(*theta), ok)
 
 
 @jax.jit
@@ -148,12 +150,21 @@ def quality(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None = None) 
         >>> print(f"{q.log_loss:.4f} {q.accuracy:.1f} {q.calibration_error:.1f}")
         0.5697 0.5 0.4
     """
-    log_p, y = jnp.asarray(log_p), jnp.asarray(y)
-    n = len(y)
-    share = jnp.full(n, 1 / n, log_p.dtype) if weight is None else jnp.asarray(weight) / jnp.sum(jnp.asarray(weight))
-    right = (jnp.argmax(log_p, 1) == y).astype(log_p.dtype)
-    confidence = jnp.exp(jnp.max(log_p, 1))
+    logits, labels, ok = _checked(log_p, y)
+    n = len(labels)
+    share = jnp.full(n, 1 / n, logits.dtype) if weight is None else jnp.asarray(weight) / jnp.sum(jnp.asarray(weight))
+    right = (jnp.argmax(logits, 1) == labels).astype(logits.dtype)
+    confidence = jnp.exp(jnp.max(logits, 1))
     order = jnp.argsort(confidence)
     bins = np.arange(n) * min(_BINS, n) // n
-    gaps = jnp.zeros(min(_BINS, n), log_p.dtype).at[bins].add((share * (confidence - right))[order].astype(log_p.dtype))
-    return Quality((share * cross_entropy(log_p, y)).sum(), (share * right).sum(), jnp.abs(gaps).sum())
+    gaps = (
+        jnp.zeros(min(_BINS, n), logits.dtype).at[bins].add((share * (confidence - right))[order].astype(logits.dtype))
+    )
+    found = Quality((share * cross_entropy(logits, labels)).sum(), (share * right).sum(), jnp.abs(gaps).sum())
+    return _checks.poison(found, ok)
+
+
+def _checked(log_p: ArrayLike, y: ArrayLike) -> tuple[Array, Array, Any]:
+    logits = jnp.asarray(log_p)
+    _checks.require(logits.ndim == 2, f"log_p has shape {logits.shape}; expected (n, k)")
+    return logits, *_checks.labels(y, classes=logits.shape[1], n=len(logits))

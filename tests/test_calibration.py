@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pidjax.calibration import VectorScaling, quality, vector_scaling
 from pidjax.datasets import gaussian_task
-from pidjax.estimators.calibration import VectorScaling, quality, vector_scaling
 
 
 def softmax(logits):
@@ -215,7 +215,7 @@ def test_jit_and_vmap_agree_with_the_eager_call(x64):
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"log_p has shape \(4, 2\), y \(3,\); expected \(n, k\) and \(n,\)"):
+    with pytest.raises(ValueError, match=r"y has shape \(3,\); expected one label for each sample, \(4,\)"):
         vector_scaling(np.zeros((4, 2)), np.zeros(3, int))
     with pytest.raises(ValueError, match=r"log_p has shape \(4,\)"):
         vector_scaling(np.zeros(4), np.zeros(4, int))

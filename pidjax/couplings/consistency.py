@@ -1,0 +1,141 @@
+"""Posteriors of one population: the least change after which their mean is a given distribution of the label.
+
+``p(x, y) = w(x) p(y|x)`` has the label marginal that the posteriors average to. Two modalities whose posteriors
+average to different label marginals have no coupling at all, and no decomposition: they are projected first.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pidjax import _checks
+from pidjax._precision import in_own_precision
+from pidjax.typing import Array, ArrayLike
+
+__all__ = ["Consistent", "consistent"]
+
+_MOST_STEPS = 100  # of Newton's method; a dozen do where posteriors overlap
+
+
+class Consistent(NamedTuple):
+    """Posteriors that average to what was asked for.
+
+    Attributes:
+        log_posterior: ``(n, k)``; -inf for labels of probability 0.
+        offset: what was added to the logits of each label, ``(k,)``, mean 0 over the labels that occur.
+        residual: the largest difference that is left between the mean posterior and the target; not near 0 where no
+            offset reaches it, such as a label that no posterior believes in.
+    """
+
+    log_posterior: Array
+    offset: Array
+    residual: Array
+
+
+@in_own_precision
+def consistent(log_p: ArrayLike, target: ArrayLike, *, weight: ArrayLike | None = None) -> Consistent:
+    """The I-projection of posteriors onto a given mean: ``q(y|x) ~ p(y|x) exp(offset_y)``, k numbers.
+
+    Of all posteriors whose mean is the target, these are nearest to the given ones in Kullback-Leibler divergence
+    (a Sinkhorn problem between the samples and the labels; here by Newton's method on its smooth convex dual). For a
+    classifier it is the correction of its prior.
+
+    Args:
+        log_p: log posteriors or logits ``(n, k)``; -inf is a posterior of 0.
+        target: distribution of the label ``(k,)``, sum one. Labels of probability 0 are taken out.
+        weight: ``(n,)`` non-negative weights; None means all ones.
+
+    Returns:
+        A ``Consistent``. Works under jit, vmap and grad (by implicit differentiation).
+
+    Raises:
+        ValueError: shapes that don't fit, a target that is no distribution, posteriors that are NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> p = np.array([[0.9, 0.1], [0.5, 0.5], [0.4, 0.6]])
+        >>> done = consistent(np.log(p), np.array([0.5, 0.5]))
+        >>> print(np.exp(done.log_posterior).mean(0).round(6), f"{done.residual:.0e}" < "1e-06")
+        [0.5 0.5] True
+
+    References:
+        Csiszar 1975, "I-divergence geometry of probability distributions and minimization problems".
+    """
+    log_p = jnp.asarray(_checks.as_float(log_p, "log_p"))
+    target = jnp.asarray(_checks.pmf(target, name="target", ndim=1, axes="[y]"), log_p.dtype)
+    _checks.require(
+        log_p.ndim == 2 and log_p.shape[1:] == target.shape,
+        f"log_p has shape {log_p.shape}, target {target.shape}; expected (n, k) and (k,)",
+    )
+    n = len(log_p)
+    share = jnp.full(n, 1 / n, log_p.dtype) if weight is None else jnp.asarray(weight, log_p.dtype)
+    _checks.require(share.shape == (n,), f"weight has shape {share.shape}; expected ({n},)")
+    share = share / share.sum()
+    seen = jax.lax.stop_gradient(jnp.where((target > 0)[None], log_p, -jnp.inf).max(1))
+    ok = _checks.ensure(
+        jnp.isfinite(seen).all() & (share >= 0).all(),
+        lambda: (
+            f"{int((~jnp.isfinite(seen)).sum())} rows of log_p are NaN, or believe only in labels of target 0 (or "
+            "weights are negative); floor the posteriors, or give such samples weight 0 and any posterior"
+        ),
+    )
+    logits = jax.nn.log_softmax(jnp.where((target > 0)[None], log_p, -jnp.inf))
+    # A label that no sample believes in can't be reached: the others keep their proportions.
+    reached = jnp.isfinite(logits).any(0)
+    reachable = jnp.where(reached, target, 0.0)
+    offset = _projected(logits, share, reachable / reachable.sum())
+    moved = jax.nn.log_softmax(logits + offset[None])
+    residual = jnp.abs(share @ jnp.exp(moved) - target).max()
+    return _checks.poison(Consistent(moved, offset, residual), ok)
+
+
+@jax.jit
+def _projected(logits: Array, share: Array, target: Array) -> Array:
+    """The offsets; damped as in ``calibration``: only steps that lower the convex dual are taken."""
+    constants = jax.lax.stop_gradient((logits, share, target))
+    occurs = target > 0
+    k = occurs.sum()
+
+    def dual(offset: Array, logits: Array, share: Array, target: Array) -> Array:
+        return share @ jax.nn.logsumexp(logits + offset[None], axis=1) - target @ offset
+
+    def slope(offset: Array, logits: Array, share: Array, target: Array) -> tuple[Array, Array]:
+        q = jax.nn.softmax(logits + offset[None])
+        mean = share @ q
+        gradient = mean - target
+        # Constant offsets change nothing, and labels that don't occur have none: both directions are filled up.
+        hessian = jnp.diag(mean) - (q * share[:, None]).T @ q
+        return gradient, hessian + jnp.outer(occurs, occurs) / k**2 + jnp.diag(jnp.where(occurs, 0.0, 1.0))
+
+    def more(carry: Any) -> Array:
+        number, _, _, damping, size = carry
+        return (number < _MOST_STEPS) & (size > 4 * jnp.finfo(logits.dtype).eps) & (damping < 1e8)
+
+    def step(carry: Any) -> Any:
+        number, offset, old, damping, _ = carry
+        gradient, hessian = slope(offset, *constants)
+        scale = jnp.diag(jnp.diag(hessian))  # Levenberg-Marquardt: rare labels are as free to move as frequent ones
+        moved = offset - jnp.linalg.solve(hessian + damping * scale, gradient)
+        new = dual(moved, *constants)
+        size = jnp.abs(gradient).max()
+        # Near the solution the dual is flat to rounding; a smaller slope then decides.
+        better = (new < old) | (jnp.abs(slope(moved, *constants)[0]).max() < 0.5 * size)
+        return (
+            number + 1, jnp.where(better, moved, offset), jnp.where(better, new, old),
+            damping * jnp.where(better, 0.1, 10.0), size,
+        )  # fmt: skip
+
+    zero = jnp.zeros_like(target)
+    first = (
+        jnp.asarray(0),
+        zero,
+        dual(zero, *constants),
+        jnp.ones_like(k, target.dtype) * 1e-2,
+        jnp.inf * target.sum(),
+    )
+    offset = jax.lax.stop_gradient(jax.lax.while_loop(more, step, first)[1])
+    # The value of a last Newton step is nothing new; its derivative is that of the solution.
+    gradient, hessian = slope(offset, logits, share, target)
+    offset = offset - jnp.linalg.solve(jax.lax.stop_gradient(hessian), gradient)
+    return jnp.where(occurs, offset - (jnp.where(occurs, offset, 0.0).sum() / k), 0.0)

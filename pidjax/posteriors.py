@@ -1,0 +1,356 @@
+"""The exact route for continuous modalities: BROJA of posteriors, whoever made them.
+
+BROJA depends on a modality only through ``p(y|x)``, so three posteriors a sample are all it takes, of any features,
+of any dimension. For a binary label all samples are decomposed as they are, in closed form; for more labels their
+posteriors are quantised to cells, whose table is solved exactly, and what the cells lose is corrected by name.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pidjax import _checks
+from pidjax._precision import in_own_precision
+from pidjax.calibration import vector_scaling
+from pidjax.couplings.broja import union_information
+from pidjax.couplings.certificate import Potentials, dual_bound
+from pidjax.couplings.consistency import consistent
+from pidjax.info import Informations, mutual_information_of, xlogx
+from pidjax.pid import PID, from_union
+from pidjax.quantise import cells_of, codebook, soft_table
+from pidjax.typing import Array, ArrayLike, Key
+
+__all__ = ["PosteriorPid", "pid_from_posteriors"]
+
+# Samples a cell and half below which the halves' potentials say more of their cells than of the population.
+_THICK = 20
+# Up to so many labels the raw bias is below what halving the samples adds in noise.
+_FEW_LABELS = 3
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class PosteriorPid:
+    """A decomposition of posteriors, its corrections by name, and what it rests on. Nats; a pytree.
+
+    Attributes:
+        pid: the estimate: of the ``variants`` that there are, ``halves``, else ``ratio``; ``exact`` for two labels.
+        variants: by name. ``exact``: a binary label, all samples, nothing corrected.
+            ``table``: the quantised problem itself, an exact PID of less information. ``raw``: its union beside the
+            informations of all samples, biased by what cells lose. ``ratio``: the union enlarged by the ratio in
+            which cells lose I1 + I2. ``halves``: less the sampling bias that two halves of the samples show.
+        lower: of the union information of the problem that was solved (all samples, or the table), certified.
+        upper: likewise.
+        information: I1, I2, I12 of all samples: mean divergences of the reconciled posteriors from the prior.
+        log_posterior: the posteriors used, calibrated and reconciled, ``(n, k)`` each.
+        log_prior: ``log p(y)``, ``(k,)``.
+        mismatch: the largest difference among the mean predictions as given (and the label shares), a probability.
+        residual: what reconciling left of it.
+        retained: share of I1 + I2 that the cells keep; 1 where nothing was quantised.
+        drift: change of the estimate without ``halves`` from half as many cells to these; 0 where none.
+        potentials: of the dual at every sample, ``(n, k)`` each.
+        share: the samples' weights over their sum, ``(n,)``.
+    """
+
+    pid: PID
+    variants: dict[str, PID]
+    lower: Array
+    upper: Array
+    information: Informations
+    log_posterior: Informations
+    log_prior: Array
+    mismatch: Array
+    residual: Array
+    retained: Array
+    drift: PID
+    potentials: Potentials
+    share: Array
+
+    @property
+    @in_own_precision
+    def gap(self) -> Array:
+        """``upper - lower``, infinite where the input was refused."""
+        gap = jnp.asarray(self.upper - self.lower)
+        return jnp.where(jnp.isnan(gap), jnp.inf, gap)
+
+    @in_own_precision
+    def pointwise(self, y: ArrayLike | None = None) -> PID:
+        """The atoms of every sample, from the dual: ``i_union = a(x1,y) + b(x2,y) - log p(y)``; free of any scale.
+
+        Beware: where both modalities are equally informative the dual is not unique; the unique values of an atom
+        that is 0 in the mean are noise; with many labels what cells blur exceeds the values.
+
+        Args:
+            y: labels ``(n,)``: the values of the observed labels. None: what the posteriors expect of them, whose
+                weighted mean is ``variants["table"]`` or ``["exact"]``, exactly, with I1, I2 of all samples.
+
+        Returns:
+            ``PID`` with leaves ``(n,)``. NaN for samples of weight 0.
+        """
+        f1, f2, f12 = self.log_posterior
+        prior = self.log_prior[None]
+        if y is None:
+            expect = lambda log_p, value: jnp.where(log_p > -jnp.inf, jnp.exp(log_p) * value, 0.0).sum(1)
+            union = expect(f1, self.potentials.a) + expect(f2, self.potentials.b)
+            union -= 0.5 * (expect(f1, prior) + expect(f2, prior))
+            return _closed([expect(f, f - prior) for f in (f1, f2, f12)], union)
+        at = lambda values: jnp.take_along_axis(values, jnp.asarray(y)[:, None], 1)[:, 0]
+        union = at(self.potentials.a) + at(self.potentials.b) - at(jnp.broadcast_to(prior, f1.shape))
+        return _closed([at(f - prior) for f in (f1, f2, f12)], union)
+
+
+def _closed(informations: list[Array], union: Array) -> PID:
+    i1, i2, i12 = informations
+    return from_union(i1, i2, i12, union)
+
+
+@in_own_precision
+def pid_from_posteriors(
+    p1: ArrayLike,
+    p2: ArrayLike,
+    p12: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    key: Key | None = None,
+    weight: ArrayLike | None = None,
+    calibrate: bool = True,
+    cells: int = 40,
+    tol: float = 1e-6,
+) -> PosteriorPid:
+    """The decomposition of three posteriors a sample: of classifiers, of vision-language models, of exact densities.
+
+    ``p(x1_i, y) = w_i p1_i(y)`` and ``p(x2_i, y) = w_i p2_i(y)`` are the two tables of a discrete problem with n
+    symbols a side; R, U1 and U2 depend on nothing else, S on I(X1,X2;Y) of p12 too. The posteriors should be held-out
+    ones: what a classifier says of its training samples is no information. What it misses passes almost one to one
+    into R, and nothing here can see that.
+
+    1. With labels the posteriors are calibrated (``vector_scaling``, 2k numbers a classifier), so that their own
+       entropies and their log-losses tell the same informations. Without, they are taken at their word.
+    2. All three are projected (``consistent``) onto one p(y): the shares of the labels, or else the mean of their mean
+       predictions. ``mismatch`` says how far apart these were: a silent bias elsewhere.
+    3. Two labels: exact for all n samples, O(n log n). More: k-means cells of one codebook for both modalities, whose
+       soft table is solved to ``tol``; then ``ratio``; then, above three labels and with 20 samples a cell and half,
+       ``halves``, capped so that no unique information goes below 0.
+
+    Args:
+        p1: ``p(y|x1)``, ``(n, k)`` probabilities. Zeros count as the smallest positive number of the dtype.
+        p2: ``p(y|x2)``, likewise.
+        p12: ``p(y|x1,x2)``, likewise.
+        y: labels ``(n,)``, integers in ``[0, k)``; None where there are none.
+        key: PRNG key of the cells and halves; needed above two labels.
+        weight: ``(n,)`` non-negative weights; None means all ones.
+        calibrate: whether labels, where given, calibrate the posteriors; else they only say p(y).
+        cells: of the codebook, an even number; static. Half as many are solved too, for ``drift``.
+        tol: gap to which a table is solved, nats.
+
+    Returns:
+        A ``PosteriorPid``. Works under jit and vmap, and under grad with respect to the posteriors.
+
+    Raises:
+        ValueError: shapes that differ, rows that are no distributions, labels out of range, no key for more than two
+            labels.
+
+    Example:
+        >>> import numpy as np
+        >>> theta = np.array([0.9, 0.9, 0.2, 0.2]), np.array([0.7, 0.4, 0.7, 0.4])  # p(y=1|x1), p(y=1|x2)
+        >>> p1, p2 = (np.stack([1 - t, t], 1) for t in theta)
+        >>> done = pid_from_posteriors(p1, p2, p1)
+        >>> print(f"R {done.pid.redundancy:.4f} U1 {done.pid.unique1:.4f} U2 {abs(done.pid.unique2):.4f}")
+        R 0.0455 U1 0.2195 U2 0.0000
+
+    References:
+        arXiv 2302.12247 (the decomposition; there the tables come from histograms, or a neural coupling).
+    """
+    given = [_distributions(p, name) for p, name in ((p1, "p1"), (p2, "p2"), (p12, "p12"))]
+    _checks.require(
+        len({p.shape for p, _ in given}) == 1,
+        f"p1, p2 and p12 have shapes {[p.shape for p, _ in given]}; expected one shape (n, k)",
+    )
+    n, k = given[0][0].shape
+    _checks.require(cells >= 2 and cells % 2 == 0, f"cells is {cells}; expected an even number, such as 40")
+    _checks.require(
+        k <= 2 or key is not None,
+        f"key is None for {k} labels, whose posteriors are quantised; give one: key=jax.random.key(0)",
+    )
+    dtype = jnp.result_type(*(p for p, _ in given))
+    share, ok = _shares(weight, n, dtype)
+    log_p = [jnp.log(jnp.maximum(p, jnp.finfo(dtype).tiny)) for p, _ in given]
+    for _, sound in given:
+        ok = jnp.logical_and(ok, sound)
+    means = [share @ jnp.exp(own) for own in log_p]
+    target: Any = sum(means) / 3
+    if y is not None:
+        labels, sound = _checks.labels(y, classes=k, n=n)
+        ok = jnp.logical_and(ok, sound)
+        target = jnp.zeros(k, dtype).at[labels].add(share)
+        means.append(target)
+        if calibrate:
+            log_p = [vector_scaling(own, labels, weight=share)(own) for own in log_p]
+    mismatch = (jnp.stack(means).max(0) - jnp.stack(means).min(0)).max()
+    target = jnp.where(ok, target / target.sum(), 1 / k)
+    reconciled = [consistent(jnp.where(ok, own, 0.0), target, weight=share) for own in log_p]
+    posterior = Informations(*(own.log_posterior for own in reconciled))
+    prior = jnp.log(target)
+    information = Informations(*(_information(own, prior, share) for own in posterior))
+    residual = jnp.stack([own.residual for own in reconciled]).max()
+    rest = _binary(posterior, share, information) if k <= 2 else _quantised(
+        key, posterior, share, prior, information, cells, tol
+    )  # fmt: skip
+    variants = rest["variants"]
+    best = next(variants[name] for name in ("halves", "ratio", "exact") if name in variants)
+    done = PosteriorPid(
+        pid=best, information=information, log_posterior=posterior, log_prior=prior,
+        mismatch=mismatch, residual=residual, share=share, **rest,
+    )  # fmt: skip
+    return _checks.poison(done, ok)
+
+
+def _distributions(p: ArrayLike, name: str) -> tuple[Array, Any]:
+    """Rows divided by their sums, and whether all are distributions."""
+    p = jnp.asarray(_checks.as_float(p, name))
+    _checks.require(
+        p.ndim == 2 and p.size > 0,
+        f"{name} has shape {p.shape}; expected (n, k): for every sample a probability of every label",
+    )
+    seen = jax.lax.stop_gradient(p)
+    off = jnp.abs(seen.sum(1) - 1)
+    sound = _checks.ensure(
+        (jnp.isfinite(seen) & (seen >= 0)).all() & (off.max() <= 1e-3),
+        lambda: (
+            f"{name} has rows that are no distributions: values from {float(seen.min()):g} to {float(seen.max()):g}, "
+            f"sums off by up to {float(off.max()):g}; expected probabilities: jax.nn.softmax(logits)"
+        ),
+    )
+    return p / p.sum(1, keepdims=True), sound
+
+
+def _shares(weight: ArrayLike | None, n: int, dtype: Any) -> tuple[Array, Any]:
+    if weight is None:
+        return jnp.full(n, 1 / n, dtype), True
+    w = jnp.asarray(_checks.as_float(weight, "weight"), dtype)
+    _checks.require(w.shape == (n,), f"weight has shape {w.shape}; expected one for each sample, ({n},)")
+    ok = _checks.ensure(
+        (jnp.isfinite(w) & (w >= 0)).all() & (w.sum() > 0),
+        lambda: f"weight runs from {float(w.min()):g} to {float(w.max()):g}; expected numbers >= 0, not all 0",
+    )
+    return w / w.sum(), ok
+
+
+def _information(log_p: Array, prior: Array, share: Array) -> Array:
+    """``E KL(posterior || prior)``."""
+    gain = jnp.where(log_p > -jnp.inf, jnp.exp(log_p) * (log_p - jnp.where(prior > -jnp.inf, prior, 0.0)[None]), 0.0)
+    return share @ gain.sum(1)
+
+
+def _binary(posterior: Informations, share: Array, information: Informations) -> dict[str, Any]:
+    """All samples as symbols: the closed form."""
+    tables = [share[:, None] * jnp.exp(own) for own in posterior[:2]]
+    solution = union_information(*tables)
+    pid = from_union(*information, solution.lower)
+    return {
+        "variants": {"exact": pid}, "lower": solution.lower, "upper": solution.upper,
+        "retained": jnp.ones_like(solution.upper), "drift": jax.tree.map(jnp.zeros_like, pid),
+        "potentials": solution.potentials,
+    }  # fmt: skip
+
+
+def _quantised(
+    key: Any, posterior: Informations, share: Array, prior: Array, information: Informations, cells: int, tol: float
+) -> dict[str, Any]:
+    """Cells of one codebook, their table solved, and the corrections of what cells and samples distort."""
+    p1, p2 = (jnp.exp(own) for own in posterior[:2])
+    keys = jax.random.split(key, 3)
+    # Padded with empty cells, so that one solver is compiled and not two.
+    half = _tables(keys[0], p1, p2, share, cells=cells // 2)[:2]
+    coarse = _solved(*(jnp.pad(table, ((0, cells - cells // 2), (0, 0))) for table in half), tol)
+    table1, table2, codes1, codes2 = _tables(keys[1], p1, p2, share, cells=cells)
+    solved = _solved(table1, table2, tol)
+    potentials = Potentials(solved.potentials.a[codes1], solved.potentials.b[codes2])
+    i1, i2, i12 = information
+
+    def enlarged(own: Any, first: Array, second: Array) -> Array:
+        kept = first + second
+        return own.lower * jnp.where(kept > 0, (i1 + i2) / jnp.where(kept > 0, kept, 1.0), 1.0)
+
+    mi1, mi2 = mutual_information_of(table1), mutual_information_of(table2)
+    variants = {
+        "table": from_union(mi1, mi2, i12, solved.lower),
+        "raw": from_union(i1, i2, i12, solved.lower),
+        "ratio": from_union(i1, i2, i12, enlarged(solved, mi1, mi2)),
+    }
+    # The union of half as many cells, enlarged by the ratio that those lose.
+    drift = from_union(0.0, 0.0, 0.0, enlarged(solved, mi1, mi2) - enlarged(coarse, *coarse.information))
+    if p1.shape[1] > _FEW_LABELS and len(share) >= 2 * _THICK * cells:
+        union = enlarged(solved, mi1, mi2)
+        bias = _sampling_bias(keys[2], posterior, share, prior, (codes1, codes2), (table1, table2), tol)
+        room = jnp.maximum(union - jnp.maximum(i1, i2), 0.0)
+        variants["halves"] = from_union(i1, i2, i12, union - jnp.clip(bias, 0.0, room))
+    return {
+        "variants": variants, "lower": solved.lower, "upper": solved.upper, "drift": drift, "potentials": potentials,
+        "retained": jnp.where(i1 + i2 > 0, (mi1 + mi2) / jnp.where(i1 + i2 > 0, i1 + i2, 1.0), 1.0),
+    }  # fmt: skip
+
+
+class _Table(NamedTuple):
+    """A solved table: bracket of its union, potentials of its cells, its informations."""
+
+    lower: Array
+    upper: Array
+    potentials: Potentials
+    information: tuple[Array, Array]
+
+
+@functools.partial(jax.jit, static_argnames="cells")
+def _tables(key: Key, p1: Array, p2: Array, share: Array, *, cells: int) -> Any:
+    """Soft tables and cells of both modalities, from one codebook. No gradient passes through the choice of cells."""
+    still = jax.lax.stop_gradient((p1, p2, share))
+    centres = codebook(key, jnp.concatenate(still[:2]), jnp.concatenate([still[2], still[2]]), cells=cells)
+    codes = [cells_of(p, centres) for p in still[:2]]
+    return *(soft_table(c, p, share, cells=cells) for c, p in zip(codes, (p1, p2), strict=True)), *codes
+
+
+@jax.jit
+def _solved(table1: Array, table2: Array, tol: Any) -> _Table:
+    """Jitted by the shape of the table, so that another number of samples compiles nothing."""
+    own = union_information(table1, table2, tol=tol, method="interior_point")
+    return _Table(own.lower, own.upper, own.potentials, (mutual_information_of(table1), mutual_information_of(table2)))
+
+
+def _sampling_bias(
+    key: Any, posterior: Informations, share: Array, prior: Array, codes: tuple[Array, Array],
+    tables: tuple[Array, Array], tol: float,
+) -> Array:  # fmt: skip
+    """By how much sampling raises the union: halves of the samples, each under the potentials of the other.
+
+    A half's own optimum exceeds what the other's potentials, made feasible, certify for it; the bias at n falls like
+    1 / sqrt(n), so it is that of a half over sqrt(2), and half of the difference is the potentials' own loss.
+    """
+    n = len(share)
+    first = jnp.argsort(jax.random.uniform(key, (n,))) < n // 2
+    target = jnp.exp(prior)
+    pooled = [jnp.log(jnp.maximum(t, 1e-30)) - jnp.log(jnp.maximum(t.sum(1, keepdims=True), 1e-30)) for t in tables]
+
+    def half(inside: Array) -> tuple[Array, Array]:
+        weight = jnp.where(inside, share, 0.0)
+        weight = weight / weight.sum()
+        own = [consistent(jnp.where(inside[:, None], f, 0.0), target, weight=weight) for f in posterior[:2]]
+        return tuple(  # type: ignore[return-value]
+            soft_table(c, jnp.exp(done.log_posterior), weight, cells=len(t))
+            for c, done, t in zip(codes, own, tables, strict=True)
+        )
+
+    both = [half(first), half(~first)]
+    solved = [_solved(*tables, tol) for tables in both]
+    entropy = -xlogx(target).sum()
+    differences = []
+    for (t1, t2), own, other in zip(both, solved, solved[::-1], strict=True):
+        # A cell that the other half lacks says there what its posterior says.
+        a, b = (jnp.where(jnp.isfinite(x), x, p) for x, p in zip(other.potentials, pooled, strict=True))
+        b = jnp.where(jnp.isfinite(other.potentials.b), b, 0.0)
+        bound, _ = dual_bound(t1, t2, Potentials(a, b))
+        differences.append(own.lower - (bound.value + entropy))
+    return sum(differences) / 2 / (2 * math.sqrt(2))
