@@ -1,6 +1,6 @@
 """Make the tables of a benchmark from its rows: no number is typed by hand.
 
-    python benchmarks/summarise.py rows.jsonl [--table discrete | samplewise] [--readme README.md]
+    python benchmarks/summarise.py rows.jsonl [--table discrete | samplewise | continuous] [--readme README.md]
 
 Prints markdown; with ``--readme`` it is also written between the markers ``<!-- benchmark:TABLE -->`` and
 ``<!-- /benchmark:TABLE -->`` of that file.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import config
+from summarise_continuous import continuous
 
 __all__ = ["rewritten", "samplewise", "summary"]
 
@@ -325,7 +326,9 @@ def _failures(rows: list[Row]) -> str:
     return "\n".join(f"- {name}, {len(of)} rows: {error}" for (name, error), of in reasons.items())
 
 
-TABLES: dict[str, Callable[[Iterable[Row]], str]] = {"discrete": summary, "samplewise": samplewise}
+TABLES: dict[str, Callable[[Iterable[Row]], str]] = {
+    "discrete": summary, "samplewise": samplewise, "continuous": continuous,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from pidjax.info import (
 )
 from pidjax.joint import joint_pmf, kmeans_codes, quantile_codes
 from pidjax.lattice import lattice_from_joint, pointwise_lattice
-from pidjax.pid import PID, Interval, from_union
+from pidjax.pid import PID, Interval, agreement, from_union
 from pidjax.pointwise import Pointwise
+from pidjax.posteriors import PosteriorPid, pid_from_posteriors
 from pidjax.quantify import quantify
 from pidjax.report import Null, Report
 from pidjax.typing import Samples
@@ -30,9 +31,11 @@ __all__ = [
     "Interval",
     "Null",
     "Pointwise",
+    "PosteriorPid",
     "Report",
     "Samples",
     "Solution",
+    "agreement",
     "broja",
     "conditional_entropy",
     "conditional_mutual_information",
@@ -48,6 +51,7 @@ __all__ = [
     "lsmi",
     "lsmi_from_joint",
     "mutual_information",
+    "pid_from_posteriors",
     "pointwise_lattice",
     "quantify",
     "quantile_codes",

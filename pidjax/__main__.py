@@ -32,10 +32,11 @@ How do two modalities x1 and x2 inform a label y? I(x1,x2;y) splits into four pa
   U2  unique      what only x2 says
   S   synergy     what neither says alone and both say together
 
-R + U1 = I(x1;y), R + U2 = I(x2;y), R + U1 + U2 + S = I(x1,x2;y). The table comes with bootstrap intervals
-and, from the discrete method, with the certified distance to the exact optimum and what shuffled labels
-would give (the null). --method lsmi trains classifiers and densities for values of single samples, out of
-fold; its means may be negative, and the published shift of them is shown beside."""
+R + U1 = I(x1;y), R + U2 = I(x2;y), R + U1 + U2 + S = I(x1,x2;y). The table comes with bootstrap intervals.
+Symbols are counted: the certified distance to the exact optimum comes with it, and what shuffled labels
+would give (the null). From features classifiers are trained, each sample judged by some that never saw it,
+and their posteriors decomposed; --bins 8 makes symbols of features instead. --method lsmi gives values of
+single samples in its own definition; its means may be negative, and the published shift of them is shown."""
 
 _EXAMPLES = """\
 examples:
@@ -101,19 +102,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     add = shared.add_argument
-    add("--method", choices=METHODS, default="auto", help="discrete (certified) or lsmi (samples); auto is discrete")
     add(
-        "--discretise", choices=DISCRETISERS, default="kmeans",
+        "--method", choices=METHODS, default="auto",
+        help="discrete for tables, posteriors for features (auto chooses, and takes --bins for a wish for tables); "
+        "lsmi for single samples",
+    )  # fmt: skip
+    add(
+        "--discretise", choices=DISCRETISERS,
         help="how features become symbols; quantile is for one column, none refuses features (kmeans)",
     )  # fmt: skip
-    add("--bins", type=int, default=20, metavar="N", help="symbols that features become (default 20)")
+    add("--bins", type=int, metavar="N", help="symbols that features become (discrete; default 20)")
     add("--bits", action="store_true", help="show bits only; the JSON stays in nats")
     add("--json", type=Path, metavar="OUT", help="write the report as JSON")
     add("--plot", type=Path, metavar="OUT.png", help="draw the report (needs pip install pidjax[plot])")
     add("--per-sample", type=Path, metavar="OUT.csv", help="write each sample's atoms; list where they are largest")
     add("--plot-samples", type=Path, metavar="OUT.png", help="draw the samples' atoms, class by class (as --plot)")
     add("--bootstrap", type=int, default=200, metavar="N", help="replicates for intervals; 0: none (200)")
-    add("--permutations", type=int, metavar="N", help="replicates for the null; 0: none (200; lsmi has none)")
+    add("--permutations", type=int, metavar="N", help="for the null (200 of tables; else 0: each trains anew)")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same answer (default 0)")
 
     layout: dict[str, Any] = {

@@ -18,10 +18,12 @@ __all__ = [
     "check_cells",
     "check_lengths",
     "checked_key",
+    "drawn_labels",
     "features",
     "group_symbols",
     "label_symbols",
     "modality_symbols",
+    "weak_classifiers",
 ]
 
 # Beyond this many cells the alphabets are surely measurements that were taken for names.
@@ -50,6 +52,7 @@ class Question(NamedTuple):
     bootstrap: int
     permutations: int
     say: Callable[[str], None]
+    predictions: np.ndarray | None = None
 
     @property
     def of_groups(self) -> str:
@@ -131,6 +134,38 @@ def label_symbols(y: np.ndarray) -> Symbols:
     if symbols.size > 1:
         return symbols
     return symbols._replace(warnings=(f"y has a single class ({y[0]}): there is nothing to inform about, all is zero",))
+
+
+def drawn_labels(key: Key, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A model's predictions ``(n, k)`` as labels, one drawn from each row, and the probabilities themselves.
+
+    Drawn labels have the model's own joint with the modalities, whatever its confidence; its likeliest labels haven't.
+    """
+    _checks.require(
+        y.ndim == 2 and y.shape[1] >= 1 and y.dtype.kind == "f",
+        f"y has shape {y.shape} and dtype {y.dtype}; expected labels (n,), or a model's probabilities (n, k), floats",
+    )
+    p = y.astype(np.float64)
+    off = np.abs(p.sum(1) - 1).max()
+    _checks.require(
+        bool(np.isfinite(p).all() and (p >= 0).all() and off <= 1e-3),
+        f"y has rows that are no distributions: values from {p.min():g} to {p.max():g}, sums off by up to {off:g}; "
+        "expected a model's probabilities: jax.nn.softmax(logits)",
+    )
+    p /= p.sum(1, keepdims=True)
+    uniform = np.asarray(jax.random.uniform(key, (len(p), 1)), np.float64)
+    return np.minimum((np.cumsum(p, 1) <= uniform).sum(1), p.shape[1] - 1), p
+
+
+def weak_classifiers(information: Any, labels: Symbols, n: int) -> list[str]:
+    """Warnings of classifiers that are no better than the prior; ``information`` by name, means in nats."""
+    slack = labels.size / n  # twice what calibrating on the same labels feigns
+    return [
+        f"the classifier of {name} is no better than the prior: it says {float(value):.4f} nats, of which calibration "
+        f"feigns about {slack / 2:.4f}"
+        for name, value in information._asdict().items()
+        if labels.size > 1 and value < slack
+    ]
 
 
 def group_symbols(groups: np.ndarray, n: int) -> Symbols:

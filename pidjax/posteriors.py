@@ -39,7 +39,7 @@ class PosteriorPid:
 
     Attributes:
         pid: the estimate: of the ``variants`` that there are, ``halves``, else ``ratio``; ``exact`` for two labels.
-        variants: by name. ``exact``: a binary label, all samples, nothing corrected.
+        variants: by name. ``exact``: all samples, nothing corrected.
             ``table``: the quantised problem itself, an exact PID of less information. ``raw``: its union beside the
             informations of all samples, biased by what cells lose. ``ratio``: the union enlarged by the ratio in
             which cells lose I1 + I2. ``halves``: less the sampling bias that two halves of the samples show.
@@ -54,6 +54,12 @@ class PosteriorPid:
         drift: change of the estimate without ``halves`` from half as many cells to these; 0 where none.
         potentials: of the dual at every sample, ``(n, k)`` each.
         share: the samples' weights over their sum, ``(n,)``.
+
+    Example:
+        >>> p = jnp.array([[0.9, 0.1], [0.1, 0.9]])
+        >>> done = pid_from_posteriors(p, p, p)  # both modalities say the same
+        >>> print(f"{done.pid.redundancy:.4f}", done.pointwise().redundancy.round(4), sorted(done.variants))
+        0.3681 [0.3681 0.3681] ['exact']
     """
 
     pid: PID
@@ -92,7 +98,8 @@ class PosteriorPid:
             ``PID`` with leaves ``(n,)``. NaN for samples of weight 0.
         """
         f1, f2, f12 = self.log_posterior
-        prior = self.log_prior[None]
+        # A label that never occurs is in no value.
+        prior = jnp.where(self.log_prior > -jnp.inf, self.log_prior, 0.0)[None]
         if y is None:
             expect = lambda log_p, value: jnp.where(log_p > -jnp.inf, jnp.exp(log_p) * value, 0.0).sum(1)
             union = expect(f1, self.potentials.a) + expect(f2, self.potentials.b)
@@ -118,7 +125,7 @@ def pid_from_posteriors(
     key: Key | None = None,
     weight: ArrayLike | None = None,
     calibrate: bool = True,
-    cells: int = 40,
+    cells: int | None = 40,
     tol: float = 1e-6,
 ) -> PosteriorPid:
     """The decomposition of three posteriors a sample: of classifiers, of vision-language models, of exact densities.
@@ -144,7 +151,8 @@ def pid_from_posteriors(
         key: PRNG key of the cells and halves; needed above two labels.
         weight: ``(n,)`` non-negative weights; None means all ones.
         calibrate: whether labels, where given, calibrate the posteriors; else they only say p(y).
-        cells: of the codebook, an even number; static. Half as many are solved too, for ``drift``.
+        cells: of the codebook, an even number; static. Half as many are solved too, for ``drift``. None: the samples
+            themselves, (n, n, k), in memory O(n^2): up to 10,000 of them.
         tol: gap to which a table is solved, nats.
 
     Returns:
@@ -160,22 +168,50 @@ def pid_from_posteriors(
         >>> p1, p2 = (np.stack([1 - t, t], 1) for t in theta)
         >>> done = pid_from_posteriors(p1, p2, p1)
         >>> print(f"R {done.pid.redundancy:.4f} U1 {done.pid.unique1:.4f} U2 {abs(done.pid.unique2):.4f}")
-        R 0.0455 U1 0.2195 U2 0.0000
+        R 0.0462 U1 0.2292 U2 0.0000
 
     References:
         arXiv 2302.12247 (the decomposition; there the tables come from histograms, or a neural coupling).
     """
+    prepared, ok = reconciled(p1, p2, p12, y, weight=weight, calibrate=calibrate)
+    k = len(prepared.log_prior)
+    _checks.require(
+        cells is None or (cells >= 2 and cells % 2 == 0), f"cells is {cells}; expected an even number, such as 40"
+    )
+    _checks.require(
+        k <= 2 or cells is None or key is not None,
+        f"key is None for {k} labels, whose posteriors are quantised; give one: key=jax.random.key(0)",
+    )
+    if k <= 2 or cells is None:
+        rest = exact_union(prepared, tol)
+    else:
+        rest = _quantised(key, prepared, cells, tol)
+    variants = rest["variants"]
+    best = next(variants[name] for name in ("halves", "ratio", "exact") if name in variants)
+    return _checks.poison(PosteriorPid(pid=best, **prepared._asdict(), **rest), ok)
+
+
+class Reconciled(NamedTuple):
+    """Posteriors of one population: what ``PosteriorPid`` says of them, under the same names."""
+
+    information: Informations
+    log_posterior: Informations
+    log_prior: Array
+    mismatch: Array
+    residual: Array
+    share: Array
+
+
+def reconciled(
+    p1: ArrayLike, p2: ArrayLike, p12: ArrayLike, y: ArrayLike | None, *, weight: ArrayLike | None, calibrate: bool
+) -> tuple[Reconciled, Any]:
+    """The first two steps of ``pid_from_posteriors``, and whether the input was sound."""
     given = [_distributions(p, name) for p, name in ((p1, "p1"), (p2, "p2"), (p12, "p12"))]
     _checks.require(
         len({p.shape for p, _ in given}) == 1,
         f"p1, p2 and p12 have shapes {[p.shape for p, _ in given]}; expected one shape (n, k)",
     )
     n, k = given[0][0].shape
-    _checks.require(cells >= 2 and cells % 2 == 0, f"cells is {cells}; expected an even number, such as 40")
-    _checks.require(
-        k <= 2 or key is not None,
-        f"key is None for {k} labels, whose posteriors are quantised; give one: key=jax.random.key(0)",
-    )
     dtype = jnp.result_type(*(p for p, _ in given))
     share, ok = _shares(weight, n, dtype)
     log_p = [jnp.log(jnp.maximum(p, jnp.finfo(dtype).tiny)) for p, _ in given]
@@ -192,21 +228,12 @@ def pid_from_posteriors(
             log_p = [vector_scaling(own, labels, weight=share)(own) for own in log_p]
     mismatch = (jnp.stack(means).max(0) - jnp.stack(means).min(0)).max()
     target = jnp.where(ok, target / target.sum(), 1 / k)
-    reconciled = [consistent(jnp.where(ok, own, 0.0), target, weight=share) for own in log_p]
-    posterior = Informations(*(own.log_posterior for own in reconciled))
+    done = [consistent(jnp.where(ok, own, 0.0), target, weight=share) for own in log_p]
+    posterior = Informations(*(own.log_posterior for own in done))
     prior = jnp.log(target)
     information = Informations(*(_information(own, prior, share) for own in posterior))
-    residual = jnp.stack([own.residual for own in reconciled]).max()
-    rest = _binary(posterior, share, information) if k <= 2 else _quantised(
-        key, posterior, share, prior, information, cells, tol
-    )  # fmt: skip
-    variants = rest["variants"]
-    best = next(variants[name] for name in ("halves", "ratio", "exact") if name in variants)
-    done = PosteriorPid(
-        pid=best, information=information, log_posterior=posterior, log_prior=prior,
-        mismatch=mismatch, residual=residual, share=share, **rest,
-    )  # fmt: skip
-    return _checks.poison(done, ok)
+    residual = jnp.stack([own.residual for own in done]).max()
+    return Reconciled(information, posterior, prior, mismatch, residual, share), ok
 
 
 def _distributions(p: ArrayLike, name: str) -> tuple[Array, Any]:
@@ -246,11 +273,12 @@ def _information(log_p: Array, prior: Array, share: Array) -> Array:
     return share @ gain.sum(1)
 
 
-def _binary(posterior: Informations, share: Array, information: Informations) -> dict[str, Any]:
-    """All samples as symbols: the closed form."""
-    tables = [share[:, None] * jnp.exp(own) for own in posterior[:2]]
-    solution = union_information(*tables)
-    pid = from_union(*information, solution.lower)
+def exact_union(prepared: Reconciled, tol: float = 1e-6) -> dict[str, Any]:
+    """All samples as symbols: two labels by the closed form, more by the method for large problems."""
+    tables = [prepared.share[:, None] * jnp.exp(own) for own in prepared.log_posterior[:2]]
+    method = "auto" if len(prepared.log_prior) <= 2 else "scaling"
+    solution = union_information(*tables, tol=tol, method=method)
+    pid = _closed(list(prepared.information), solution.lower)
     return {
         "variants": {"exact": pid}, "lower": solution.lower, "upper": solution.upper,
         "retained": jnp.ones_like(solution.upper), "drift": jax.tree.map(jnp.zeros_like, pid),
@@ -258,77 +286,80 @@ def _binary(posterior: Informations, share: Array, information: Informations) ->
     }  # fmt: skip
 
 
-def _quantised(
-    key: Any, posterior: Informations, share: Array, prior: Array, information: Informations, cells: int, tol: float
-) -> dict[str, Any]:
+def _quantised(key: Any, prepared: Reconciled, cells: int, tol: float) -> dict[str, Any]:
     """Cells of one codebook, their table solved, and the corrections of what cells and samples distort."""
-    p1, p2 = (jnp.exp(own) for own in posterior[:2])
     keys = jax.random.split(key, 3)
-    # Padded with empty cells, so that one solver is compiled and not two.
-    half = _tables(keys[0], p1, p2, share, cells=cells // 2)[:2]
-    coarse = _solved(*(jnp.pad(table, ((0, cells - cells // 2), (0, 0))) for table in half), tol)
-    table1, table2, codes1, codes2 = _tables(keys[1], p1, p2, share, cells=cells)
-    solved = _solved(table1, table2, tol)
-    potentials = Potentials(solved.potentials.a[codes1], solved.potentials.b[codes2])
-    i1, i2, i12 = information
-
-    def enlarged(own: Any, first: Array, second: Array) -> Array:
-        kept = first + second
-        return own.lower * jnp.where(kept > 0, (i1 + i2) / jnp.where(kept > 0, kept, 1.0), 1.0)
-
-    mi1, mi2 = mutual_information_of(table1), mutual_information_of(table2)
-    variants = {
-        "table": from_union(mi1, mi2, i12, solved.lower),
-        "raw": from_union(i1, i2, i12, solved.lower),
-        "ratio": from_union(i1, i2, i12, enlarged(solved, mi1, mi2)),
-    }
-    # The union of half as many cells, enlarged by the ratio that those lose.
-    drift = from_union(0.0, 0.0, 0.0, enlarged(solved, mi1, mi2) - enlarged(coarse, *coarse.information))
-    if p1.shape[1] > _FEW_LABELS and len(share) >= 2 * _THICK * cells:
-        union = enlarged(solved, mi1, mi2)
-        bias = _sampling_bias(keys[2], posterior, share, prior, (codes1, codes2), (table1, table2), tol)
+    coarse, _ = table_union(prepared, shared_cells(keys[0], prepared, cells=cells // 2), cells=cells, tol=tol)
+    codes = shared_cells(keys[1], prepared, cells=cells)
+    rest, solved = table_union(prepared, codes, cells=cells, tol=tol)
+    i1, i2, i12 = prepared.information
+    drift = jax.tree.map(jnp.subtract, rest["ratio"], coarse["ratio"])
+    k = len(prepared.log_prior)
+    if k > _FEW_LABELS and len(prepared.share) >= 2 * _THICK * cells:
+        union = rest["ratio"].mi1 + rest["ratio"].unique2
+        bias = _sampling_bias(keys[2], prepared, codes, solved.tables, tol)
         room = jnp.maximum(union - jnp.maximum(i1, i2), 0.0)
-        variants["halves"] = from_union(i1, i2, i12, union - jnp.clip(bias, 0.0, room))
+        rest["halves"] = from_union(i1, i2, i12, union - jnp.clip(bias, 0.0, room))
+    kept = rest["table"].mi1 + rest["table"].mi2
     return {
-        "variants": variants, "lower": solved.lower, "upper": solved.upper, "drift": drift, "potentials": potentials,
-        "retained": jnp.where(i1 + i2 > 0, (mi1 + mi2) / jnp.where(i1 + i2 > 0, i1 + i2, 1.0), 1.0),
+        "variants": rest, "lower": solved.lower, "upper": solved.upper, "drift": drift,
+        "potentials": Potentials(solved.potentials.a[codes[0]], solved.potentials.b[codes[1]]),
+        "retained": jnp.where(i1 + i2 > 0, kept / jnp.where(i1 + i2 > 0, i1 + i2, 1.0), 1.0),
     }  # fmt: skip
 
 
+@functools.partial(jax.jit, static_argnames="cells")
+def shared_cells(key: Key, prepared: Reconciled, *, cells: int) -> tuple[Array, Array]:
+    """The cells ``(n,)`` of both modalities in one codebook. No gradient passes through the choice."""
+    p1, p2 = (jax.lax.stop_gradient(jnp.exp(own)) for own in prepared.log_posterior[:2])
+    weight = jax.lax.stop_gradient(prepared.share)
+    centres = codebook(key, jnp.concatenate([p1, p2]), jnp.concatenate([weight, weight]), cells=cells)
+    return cells_of(p1, centres), cells_of(p2, centres)
+
+
+def table_union(
+    prepared: Reconciled, codes: tuple[Array, Array], *, cells: int, tol: float
+) -> tuple[dict[str, PID], "_Table"]:
+    """The variants ``table``, ``raw`` and ``ratio``, and the solved table; codes in ``[0, cells)``."""
+    p1, p2 = (jnp.exp(own) for own in prepared.log_posterior[:2])
+    tables = [soft_table(c, p, prepared.share, cells=cells) for c, p in zip(codes, (p1, p2), strict=True)]
+    solved = _solved(*tables, tol)
+    i1, i2, i12 = prepared.information
+    mi1, mi2 = (mutual_information_of(table) for table in tables)
+    kept = mi1 + mi2
+    ratio = jnp.where(kept > 0, (i1 + i2) / jnp.where(kept > 0, kept, 1.0), 1.0)
+    return {
+        "table": from_union(mi1, mi2, i12, solved.lower),
+        "raw": from_union(i1, i2, i12, solved.lower),
+        "ratio": from_union(i1, i2, i12, solved.lower * ratio),
+    }, solved
+
+
 class _Table(NamedTuple):
-    """A solved table: bracket of its union, potentials of its cells, its informations."""
+    """A solved problem of cells: bracket of its union, potentials of its cells, the two tables."""
 
     lower: Array
     upper: Array
     potentials: Potentials
-    information: tuple[Array, Array]
-
-
-@functools.partial(jax.jit, static_argnames="cells")
-def _tables(key: Key, p1: Array, p2: Array, share: Array, *, cells: int) -> Any:
-    """Soft tables and cells of both modalities, from one codebook. No gradient passes through the choice of cells."""
-    still = jax.lax.stop_gradient((p1, p2, share))
-    centres = codebook(key, jnp.concatenate(still[:2]), jnp.concatenate([still[2], still[2]]), cells=cells)
-    codes = [cells_of(p, centres) for p in still[:2]]
-    return *(soft_table(c, p, share, cells=cells) for c, p in zip(codes, (p1, p2), strict=True)), *codes
+    tables: tuple[Array, Array]
 
 
 @jax.jit
 def _solved(table1: Array, table2: Array, tol: Any) -> _Table:
     """Jitted by the shape of the table, so that another number of samples compiles nothing."""
     own = union_information(table1, table2, tol=tol, method="interior_point")
-    return _Table(own.lower, own.upper, own.potentials, (mutual_information_of(table1), mutual_information_of(table2)))
+    return _Table(own.lower, own.upper, own.potentials, (table1, table2))
 
 
 def _sampling_bias(
-    key: Any, posterior: Informations, share: Array, prior: Array, codes: tuple[Array, Array],
-    tables: tuple[Array, Array], tol: float,
-) -> Array:  # fmt: skip
+    key: Any, prepared: Reconciled, codes: tuple[Array, Array], tables: tuple[Array, Array], tol: float
+) -> Array:
     """By how much sampling raises the union: halves of the samples, each under the potentials of the other.
 
     A half's own optimum exceeds what the other's potentials, made feasible, certify for it; the bias at n falls like
     1 / sqrt(n), so it is that of a half over sqrt(2), and half of the difference is the potentials' own loss.
     """
+    share, posterior, prior = prepared.share, prepared.log_posterior, prepared.log_prior
     n = len(share)
     first = jnp.argsort(jax.random.uniform(key, (n,))) < n // 2
     target = jnp.exp(prior)

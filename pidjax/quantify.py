@@ -8,7 +8,7 @@ import numpy as np
 
 from pidjax import _checks
 from pidjax.couplings.broja import Solution, broja
-from pidjax.estimators.samplewise import Recipe
+from pidjax.estimators.fitted import Recipe
 from pidjax.info import Informations, entropy
 from pidjax.inputs import (
     Question,
@@ -16,6 +16,7 @@ from pidjax.inputs import (
     check_cells,
     check_lengths,
     checked_key,
+    drawn_labels,
     group_symbols,
     label_symbols,
     modality_symbols,
@@ -23,15 +24,17 @@ from pidjax.inputs import (
 from pidjax.joint import checked_bins, joint_pmf
 from pidjax.pointwise import Pointwise
 from pidjax.quantify_lsmi import lsmi_report
+from pidjax.quantify_posteriors import posteriors_report
 from pidjax.report import Report
 from pidjax.resampling import bootstrap_interval, permutation_null, plug_in_warnings, replicates
 from pidjax.typing import ArrayLike, Key
 
 __all__ = ["quantify"]
 
-METHODS = ("auto", "discrete", "lsmi")
+METHODS = ("auto", "discrete", "posteriors", "unquantised", "lsmi")
 DISCRETISERS = ("kmeans", "quantile", "none")
 REPLICATES = 200
+BINS = 20
 
 
 def quantify(
@@ -41,8 +44,8 @@ def quantify(
     *,
     key: Key,
     method: str = "auto",
-    discretise: str = "kmeans",
-    bins: int = 20,
+    discretise: str | None = None,
+    bins: int | None = None,
     bootstrap: int = REPLICATES,
     permutations: int | None = None,
     groups: ArrayLike | None = None,
@@ -52,21 +55,35 @@ def quantify(
 ) -> Report:
     """How two modalities inform a label: redundancy, uniquenesses, synergy, with certificate and error bars.
 
-    ``method="discrete"``: modalities become symbols, symbols a table of counts, and the table is decomposed exactly
-    (``broja``), in float64, whatever the user's ``jax_enable_x64``.
+    ``method="posteriors"``, the default of features: cross-fitted, calibrated classifiers (each sample judged by models
+    that never saw it; 32-bit training) give ``p(y|x1), p(y|x2), p(y|x1,x2)``, on which alone BROJA depends, and
+    ``pid_from_posteriors`` decomposes these in float64: exactly for two labels, from shared cells with named
+    corrections for more (``variants`` holds the raw values). What a classifier misses passes almost one to one into
+    R; its held-out log loss is among the diagnostics. ``"unquantised"`` solves all n x n pairs of up to 10,000 samples
+    instead of cells: slow, and without the corrections.
 
-    ``method="lsmi"``: values for each sample first, then their means: ``pidjax.estimators.samplewise`` of features
-    (32-bit training, cross-fitted: each sample is judged by models that never saw it), the plug-in table of symbols.
-    The report holds the raw means, which may be negative, the published constant shift of them beside, how often each
-    minimum switched between the modalities, and how good the classifiers are. It has no certificate and no null; its
-    interval is that of the means of values held fixed (nothing is refitted).
+    ``method="discrete"``, the default of symbols: modalities become symbols, symbols a table of counts, and the table
+    is decomposed exactly (``broja``), in float64, whatever the user's ``jax_enable_x64``.
 
-    For the discrete method, the *interval* is the 95 % spread of the bootstrap over samples (symbols held fixed)
-    about the estimate less the bias that the bootstrap finds, cut at 0: a resample has the plug-in bias once more.
-    Where the bias is large the estimate may lie above its own interval. The *null* is the decomposition with y
-    permuted, independent of both modalities: its mean shows the plug-in bias of each atom there, and the p-value is
-    ``(1 + #{null >= estimate}) / (1 + permutations)``. It tests that independence by this atom, not the absence of
-    the atom while others are present. Replicates are solved to a gap of 1e-6 nats.
+    ``method="lsmi"``: values for each sample first, then their means: ``pidjax.estimators.samplewise`` of features, the
+    plug-in table of symbols. The report holds the raw means, which may be negative, the published constant shift of
+    them beside, how often each minimum switched between the modalities, and how good the classifiers are. It has no
+    certificate and no null.
+
+    The *interval* is 95 %. Discrete: the spread of the bootstrap over samples (symbols held fixed) about the estimate
+    less the bias that the bootstrap finds, cut at 0: a resample has the plug-in bias once more. Where the bias is large
+    the estimate may lie above its own interval. Posteriors: the same, with posteriors held and calibration and
+    decomposition redone; the spread over refitted classifiers is apart, among the diagnostics. LSMI: of the means of
+    values held fixed.
+
+    The *null* is the decomposition with y permuted, independent of both modalities: its mean shows the bias of each
+    atom there, and the p-value is ``(1 + #{null >= estimate}) / (1 + permutations)``. It tests that independence by
+    this atom, not the absence of the atom while others are present. For posteriors every permutation trains anew.
+    Replicates of tables are solved to a gap of 1e-6 nats.
+
+    A *model* is quantified like data: pass its predictions as y, hard labels or probabilities ``(n, k)``. From
+    probabilities one label a sample is drawn, which has the model's own joint with the modalities, and p(y|x1,x2) is
+    not learned but theirs. ``pidjax.agreement`` compares a model's decomposition with the data's.
 
     With ``groups`` the bootstrap draws whole groups, such as the clips of a speaker: samples that resemble each other
     say less than as many independent ones, and the interval is as wide as that makes it. The null still permutes
@@ -76,25 +93,26 @@ def quantify(
         x1: first modality, one row for each sample. One-dimensional integers, booleans or strings are
             symbols; anything else, ``(n,)`` floats or ``(n, ...)``, is features, flattened to ``(n, d)``.
         x2: second modality, likewise.
-        y: labels ``(n,)``, integers, booleans or strings.
+        y: labels ``(n,)``, integers, booleans or strings; or a model's probabilities ``(n, k)``.
         key: PRNG key, ``jax.random.key(0)``; the same key gives the same report.
-        method: ``"discrete"`` or ``"lsmi"``; ``"auto"`` is discrete.
-        discretise: how features become symbols: ``"kmeans"``, ``"quantile"`` (one column only) or ``"none"``
-            (both modalities must be symbols). Discrete only.
-        bins: how many symbols features become. Discrete only.
+        method: ``"discrete"``, ``"posteriors"``, ``"unquantised"`` or ``"lsmi"``; ``"auto"`` is discrete for symbols on
+            both sides, or where ``discretise`` or ``bins`` is given, and posteriors elsewhere.
+        discretise: how features become symbols: ``"kmeans"`` (the default), ``"quantile"`` (one column only) or
+            ``"none"`` (both modalities must be symbols). Discrete only.
+        bins: how many symbols features become; None means 20. Discrete only.
         bootstrap: number of bootstrap replicates; 0 gives no interval.
-        permutations: number of permutations of y; 0 gives no null. None means 200, and 0 for LSMI, which would have
-            to train as many times.
+        permutations: number of permutations of y; 0 gives no null. None means 200 for tables, and 0 where each would
+            train anew; LSMI has none.
         groups: ``(n,)`` names, integers, booleans or strings, of what the bootstrap draws; None means the samples.
-            With LSMI they are never divided between training and judging either.
+            They are never divided between training and judging either.
         tol: certified gap (nats) to which the estimate is solved. Discrete only.
-        recipe: settings of LSMI's models of features; None means the defaults.
+        recipe: settings of the models of features; None means the defaults, three repeats for posteriors.
         progress: called with a short text before each stage.
 
     Returns:
         The ``Report``: ``.pid``, ``.gap``, ``.interval``, ``.null``, ``.information``, ``.warnings``, and
         ``.pointwise``, the atoms of every sample: those of its cell of the table it is itself part of (in-sample);
-        for LSMI of features, out of fold.
+        of features, out of fold.
 
     Raises:
         ValueError: NaN features, different lengths, no samples, floating labels or groups, an unknown ``method`` or
@@ -114,35 +132,47 @@ def quantify(
     """
     _checks.require(method in METHODS, f"unknown method {method!r}; expected one of {', '.join(METHODS)}")
     _checks.require(
-        discretise in DISCRETISERS,
+        discretise in (None, *DISCRETISERS),
         f"unknown discretise {discretise!r}; expected one of {', '.join(DISCRETISERS)}",
     )
-    bins = checked_bins(bins)
-    of_lsmi = method == "lsmi"
-    permutations = (0 if of_lsmi else REPLICATES) if permutations is None else permutations
-    for name, count in (("bootstrap", bootstrap), ("permutations", permutations)):
-        _checks.require(count >= 0, f"{name} is {count}; expected a number of replicates, 0 to switch it off")
-    _checks.require(
-        of_lsmi or recipe is None, f'recipe is for method="lsmi", and method is {method!r}; leave it out, or change it'
-    )
-    _checks.require(
-        not (of_lsmi and permutations),
-        f"permutations is {permutations}: LSMI would have to be trained as many times; leave it out, or 0",
-    )
+    of_tables = discretise is not None or bins is not None
+    bins = checked_bins(BINS if bins is None else bins)
     key = checked_key(key)
     x1, x2, y = (np.asarray(x) for x in (x1, x2, y))
     check_lengths(x1, x2, y)
+    if method == "auto":
+        method = "discrete" if of_tables or (are_names(x1) and are_names(x2)) else "posteriors"
+    _checks.require(
+        method == "discrete" or not of_tables,
+        f'discretise and bins are for method="discrete", and method is {method!r}; leave them out, or change it',
+    )
+    _checks.require(
+        method != "discrete" or recipe is None,
+        "recipe is for what is learned, and tables are counted; leave it out, or choose another method",
+    )
+    permutations = (REPLICATES if method == "discrete" else 0) if permutations is None else permutations
+    for name, count in (("bootstrap", bootstrap), ("permutations", permutations)):
+        _checks.require(count >= 0, f"{name} is {count}; expected a number of replicates, 0 to switch it off")
+    _checks.require(
+        not (method == "lsmi" and permutations),
+        f"permutations is {permutations}: LSMI would have to be trained as many times; leave it out, or 0",
+    )
+    predictions = None
+    if y.ndim > 1:
+        y, predictions = drawn_labels(jax.random.fold_in(key, 1), y)
     question = Question(
         x1, x2, y, label_symbols(y), None if groups is None else group_symbols(np.asarray(groups), len(y)),
-        key, bootstrap, permutations, progress or (lambda stage: None),
+        key, bootstrap, permutations, progress or (lambda stage: None), predictions,
     )  # fmt: skip
-    if of_lsmi:
+    if method == "lsmi":
         return lsmi_report(question, recipe)
-    return _discrete_report(question, discretise, bins, tol)
+    if method in ("posteriors", "unquantised"):
+        return posteriors_report(question, recipe, unquantised=method == "unquantised")
+    return _discrete_report(question, discretise or "kmeans", bins, tol)
 
 
 def _discrete_report(question: Question, discretise: str, bins: int, tol: float) -> Report:
-    x1, x2, y, labels, clusters, key, bootstrap, permutations, say = question
+    x1, x2, y, labels, clusters, key, bootstrap, permutations, say, _ = question
     symbol_key, replicate_key = jax.random.split(key)
     with jax.enable_x64(True):
         say("finding symbols")

@@ -10,7 +10,7 @@ from pidjax import _checks
 from pidjax.estimators.lsmi import Switches, constant_shift, lsmi_from_joint, switches
 from pidjax.estimators.samplewise import HEADS, Recipe, fitted_lsmi, spectrum
 from pidjax.info import Informations, entropy
-from pidjax.inputs import Question, are_names, check_cells, features, modality_symbols
+from pidjax.inputs import Question, are_names, check_cells, features, modality_symbols, weak_classifiers
 from pidjax.joint import joint_pmf
 from pidjax.pid import PID, Interval
 from pidjax.pointwise import Pointwise
@@ -86,14 +86,8 @@ def _of_features(question: Question, recipe: Recipe) -> Report:
         )  # fmt: skip
     fitted = jax.device_get(fitted)
     values = fitted.values
-    found = list(labels.warnings)
-    slack = labels.size / len(question.y)  # twice what calibrating on the same labels feigns
-    for name, information in values.information._asdict().items():
-        if labels.size > 1 and information.mean() < slack:
-            found.append(
-                f"the classifier of {name} is no better than the prior: it says {information.mean():.4f} nats, of "
-                f"which calibration feigns about {slack / 2:.4f}"
-            )
+    means = Informations(*(own.mean() for own in values.information))
+    found = [*labels.warnings, *weak_classifiers(means, labels, len(question.y))]
     for name, x in (("x1", flat[0]), ("x2", flat[1])):
         distinct = len(np.unique(x, axis=0))
         if distinct <= len(x) // 2:
@@ -164,7 +158,7 @@ def _report(
         bootstrap=question.bootstrap,
         interval_rule=f"bootstrap means{question.of_groups} of the values as they are",
         warnings=(*found, *(clusters.warnings if clusters else ())),
-        shifted=shifted,
+        variants={"constant shift": shifted},
         diagnostics=diagnostics,
         pointwise=pointwise,
         seed=question.seed,

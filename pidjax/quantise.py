@@ -91,9 +91,9 @@ def soft_table(codes: Array, p: Array, weight: Array, *, cells: int) -> Array:
 
     Example:
         >>> p = jnp.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]])
-        >>> print(soft_table(jnp.array([0, 0, 1]), p, jnp.full(3, 1 / 3), cells=2).round(4))
-        [[0.5333 0.1333]
-         [0.0667 0.2667]]
+        >>> print((3 * soft_table(jnp.array([0, 0, 1]), p, jnp.full(3, 1 / 3), cells=2)).round(1))
+        [[1.6 0.4]
+         [0.2 0.8]]
     """
     return jax.ops.segment_sum(p * weight[:, None], codes, num_segments=cells)
 

@@ -61,7 +61,9 @@ class Report:
         seed: the seed of the command line, or the words of the key.
         nouns: what the sizes of x1 and x2 count: "symbol" or, say, "feature".
         interval_rule: what the interval is, in words that follow the number of replicates.
-        shifted: the atoms after LSMI's published constant shift, which makes their signs legal; None elsewhere.
+        variants: the decomposition by other rules, by name: LSMI's published constant shift, say, or the table before
+            any correction.
+        certified: what the gap is certified for.
         diagnostics: what tells a good fit from a bad one, by name (a classifier's held-out log loss, say).
         pointwise: the atoms of every sample; None where the method has none.
         versions: of python, pidjax and what it stands on.
@@ -99,16 +101,19 @@ class Report:
     seed: int | tuple[int, ...] | None = None
     nouns: tuple[str, str] = ("symbol", "symbol")
     interval_rule: str = "bootstrap replicates about the bias-corrected estimate"
-    shifted: PID | None = None
+    variants: dict[str, PID] = field(default_factory=dict)
+    certified: str = "this table"
     diagnostics: dict[str, float] = field(default_factory=dict)
     pointwise: Pointwise | None = None
     versions: dict[str, str] = field(default_factory=_versions)
 
     def __post_init__(self) -> None:
-        for name in ("pid", "gap", "information", "label_entropy", "interval", "null", "shifted"):
+        for name in ("pid", "gap", "information", "label_entropy", "interval", "null"):
             object.__setattr__(self, name, jax.tree.map(float, jax.device_get(getattr(self, name))))
         # Not tree.map, which would sort the names.
         object.__setattr__(self, "diagnostics", {name: float(x) for name, x in self.diagnostics.items()})
+        found = {name: jax.tree.map(float, jax.device_get(pid)) for name, pid in self.variants.items()}
+        object.__setattr__(self, "variants", found)
         if self.gap is not None and math.isnan(self.gap):
             object.__setattr__(self, "gap", None)
 
@@ -175,9 +180,9 @@ class Report:
     def _notes(self, unit: str) -> list[str]:
         notes = ["No certificate: this method has no bound on its error."]
         if self.gap is not None:
-            notes = [f"Certified for this table: the optimum is at most {self.gap:.1e} nats away."]
-        if self.shifted is not None:
-            notes.append(f"After the published constant shift ({unit}): {_in_a_line(self.shifted, unit)}.")
+            notes = [f"Certified for {self.certified}: the optimum is at most {self.gap:.1e} nats away."]
+        for name, pid in self.variants.items():
+            notes.append(f"By other rules, {name} ({unit}): {_in_a_line(pid, unit)}.")
         if self.interval is not None:
             notes.append(f"Interval: {self.bootstrap} {self.interval_rule}.")
         if self.null is not None:
@@ -194,7 +199,7 @@ class Report:
         Returns:
             Keys ``pid`` {atom: value}, ``gap`` or None, ``interval`` {atom: [low, high]} or None, ``null``
             {atom: {mean, quantile95, p_value}} or None, ``information`` {x1, x2, x1x2}, ``units`` ("nats"),
-            ``warnings``, ``versions``, ``seed``, ``shifted`` {atom: value} or None, ``diagnostics`` {name: value}.
+            ``warnings``, ``versions``, ``seed``, ``variants`` {name: {atom: value}}, ``diagnostics`` {name: value}.
             Numbers that aren't finite are None. Single samples are not here: ``pointwise.to_csv`` writes them.
 
         Example:
@@ -223,7 +228,7 @@ class Report:
             "warnings": list(self.warnings),
             "versions": dict(self.versions),
             "seed": list(self.seed) if isinstance(self.seed, tuple) else self.seed,
-            "shifted": self.shifted and values(self.shifted),
+            "variants": {name: values(pid) for name, pid in self.variants.items()},
             "diagnostics": {name: number(value) for name, value in self.diagnostics.items()},
         }
 

@@ -102,7 +102,7 @@ def test_lsmi_of_symbols_is_a_table_a_file_and_a_list(xor, tmp_path, capsys):
     report = json.loads(path.read_text())
     assert report["gap"] is None
     assert report["seed"] == 0
-    assert report["shifted"]["synergy"] == pytest.approx(np.log(2), abs=1e-12)
+    assert report["variants"]["constant shift"]["synergy"] == pytest.approx(np.log(2), abs=1e-12)
     np.testing.assert_allclose(np.genfromtxt(table, delimiter=",", names=True)["synergy"], np.log(2), atol=1e-12)
     assert main(["quantify", str(xor), *NAMES, "--method", "lsmi", "--permutations", "5"]) == 2
     assert "permutations is 5: LSMI would have to be trained as many times" in capsys.readouterr().err

@@ -62,9 +62,9 @@ def test_avmnist_is_decomposed_sample_by_sample():
     assert f"of {np.unique(clip).size} groups" in report.interval_rule
     assert report.information.x1 < report.information.x2 < report.information.x1x2 <= report.label_entropy
     # The raw means are what they are; after the shift the image, which says least, has nothing of its own.
-    assert abs(report.shifted.unique1) <= 1e-9
-    assert abs(report.shifted.redundancy - report.information.x1) <= 1e-9
-    assert min(getattr(report.shifted, atom) for atom in ATOMS) >= -1e-9
+    assert abs(report.variants["constant shift"].unique1) <= 1e-9
+    assert abs(report.variants["constant shift"].redundancy - report.information.x1) <= 1e-9
+    assert min(getattr(report.variants["constant shift"], atom) for atom in ATOMS) >= -1e-9
     by_class = report.pointwise.by_class()
     assert list(by_class) == list(range(10))
     for atom in ATOMS:

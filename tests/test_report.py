@@ -71,7 +71,7 @@ def samplewise():
         bootstrap=200,
         permutations=20,
         interval_rule="bootstrap replicates of the means over samples",
-        shifted=pid(0.23, 0.0, 0.01, 0.33),
+        variants={"constant shift": pid(0.23, 0.0, 0.01, 0.33)},
         diagnostics={"log loss (x1)": jnp.float32(0.5), "accuracy (x1)": 0.875, "ECE (x1)": float("nan"), "a": 1e-5},
         pointwise=pointwise,
     )
@@ -132,7 +132,7 @@ def test_the_dictionary_has_exactly_the_promised_keys_and_survives_json(report):
     found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert list(found) == [
         "pid", "gap", "interval", "null", "information", "units", "warnings", "versions", "seed",
-        "shifted", "diagnostics",
+        "variants", "diagnostics",
     ]  # fmt: skip
     assert found["pid"] == {"redundancy": 0.4, "unique1": 0.1, "unique2": 0.2, "synergy": 0.3}
     assert found["interval"]["unique1"] == [0.05, 0.15]
@@ -142,7 +142,7 @@ def test_the_dictionary_has_exactly_the_promised_keys_and_survives_json(report):
     assert found["warnings"] == ["beware of the dog"]
     assert {"pidjax", "jax", "python"} <= set(found["versions"])
     assert found["seed"] == [0, 7]
-    assert found["shifted"] is None
+    assert found["variants"] == {}
     assert found["diagnostics"] == {}
 
 
@@ -171,7 +171,7 @@ def test_a_fitted_method_shows_its_shift_its_diagnostics_and_its_own_interval(sa
     shifted = f"R {0.23 / BIT:.4f}, U1 0.0000, U2 {0.01 / BIT:.4f}, S {0.33 / BIT:.4f}"
     assert f"shift (bits): {shifted}" in samplewise.table(bits=True)
     found = json.loads(json.dumps(samplewise.to_dict(), allow_nan=False))
-    assert found["shifted"] == {"redundancy": 0.23, "unique1": 0.0, "unique2": 0.01, "synergy": 0.33}
+    assert found["variants"]["constant shift"] == {"redundancy": 0.23, "unique1": 0.0, "unique2": 0.01, "synergy": 0.33}
     assert list(found["diagnostics"].items()) == [
         ("log loss (x1)", 0.5), ("accuracy (x1)", 0.875), ("ECE (x1)", None), ("a", 1e-5),
     ]  # fmt: skip

@@ -11,7 +11,10 @@ from pidjax.datasets.gaussian import (
     noisy_gate,
     three_classes,
     two_classes,
+    xor_signs,
 )
+from pidjax.datasets.latent import LATENT_LABELS, LATENT_TASKS, LatentTask, latent_gaussians, latent_task
+from pidjax.datasets.polar import POLAR_TASKS, PolarTask, polar_classes, polar_task
 from pidjax.datasets.problems import KINDS, random_joint
 from pidjax.datasets.real import CREMA_D_EMOTIONS, CREMA_D_LEVELS, MFEAT_VIEWS, avmnist, crema_d, mfeat
 from pidjax.datasets.tasks import (
@@ -33,16 +36,23 @@ __all__ = [
     "GATES",
     "GAUSSIAN_TASKS",
     "KINDS",
+    "LATENT_LABELS",
+    "LATENT_TASKS",
     "MAPS",
     "MFEAT_VIEWS",
+    "POLAR_TASKS",
     "TASKS",
     "Gate",
     "GaussianTask",
+    "LatentTask",
+    "PolarTask",
     "Task",
     "avmnist",
     "crema_d",
     "erased",
     "gaussian_task",
+    "latent_gaussians",
+    "latent_task",
     "lsmi_gaussian",
     "mapped",
     "mfeat",
@@ -50,6 +60,8 @@ __all__ = [
     "noisy_gate",
     "noisy_xor",
     "padded",
+    "polar_classes",
+    "polar_task",
     "power",
     "product",
     "random_joint",
@@ -57,4 +69,5 @@ __all__ = [
     "task",
     "three_classes",
     "two_classes",
+    "xor_signs",
 ]

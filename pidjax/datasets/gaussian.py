@@ -1,7 +1,6 @@
 """Continuous tasks with a known decomposition: symbols sent as points, with Gaussian noise on every coordinate.
 
-Truths are one-dimensional integrals (equally spaced sums of analytic, fast decaying integrands: their error falls
-faster than any power of the step), or closed forms where the noise can't be seen.
+Truths are integrals (``channels``), or closed forms where the noise can't be seen.
 """
 
 import math
@@ -16,6 +15,7 @@ from jax.scipy.special import logsumexp
 
 from pidjax import _checks
 from pidjax._precision import in_own_precision, is_traced
+from pidjax.datasets.channels import onehot_information, parity_information
 from pidjax.datasets.gates import GATES
 from pidjax.pid import PID, from_union
 from pidjax.typing import Array, ArrayLike, Key, Samples
@@ -24,12 +24,14 @@ __all__ = [
     "GAUSSIAN_TASKS",
     "MAPS",
     "GaussianTask",
+    "finite_features",
     "gaussian_task",
     "lsmi_gaussian",
     "mapped",
     "noisy_gate",
     "three_classes",
     "two_classes",
+    "xor_signs",
 ]
 
 # Each map: the noise that fills the columns, how its matrices are drawn, the slope of its leaky relu.
@@ -183,21 +185,25 @@ class GaussianTask:
         """How far every sample lies from every point, in units of the noise: ``(n, symbols, d)``."""
         found = []
         for x, means, name in ((samples.x1, self.means1, "x1"), (samples.x2, self.means2, "x2")):
-            _checks.require(x is not None, f"{name} is missing; expected features (n, {means.shape[1]})")
-            x = jnp.asarray(_checks.as_float(x, name))
-            _checks.require(
-                x.ndim == 2 and x.shape[1] == means.shape[1],
-                f"{name} has shape {x.shape}; expected (n, {means.shape[1]})",
-            )
-            bad = jnp.logical_not(jnp.isfinite(jax.lax.stop_gradient(x)))
-            _checks.ensure(
-                jnp.logical_not(bad.any()),
-                partial("{} has {} NaN or infinite values; drop or impute those samples".format, name, bad.sum()),
-            )
-            if is_traced(bad):  # an infinite value would leave a plausible posterior
-                x = jnp.where(bad, jnp.nan, x)
+            x = finite_features(x, name, means.shape[1])
             found.append((x[:, None, :] - jnp.asarray(means, x.dtype)[None, :, :]) / self.noise)
         return found
+
+
+def finite_features(x: ArrayLike | None, name: str, columns: int) -> Array:
+    """Features as an ``(n, columns)`` array, or an error; inside jit the values that aren't finite become NaN."""
+    _checks.require(x is not None, f"{name} is missing; expected features (n, {columns})")
+    x = jnp.asarray(_checks.as_float(x, name))
+    _checks.require(
+        x.ndim == 2 and x.shape[1] == columns,
+        f"{name} has shape {x.shape}; expected (n, {columns})",
+    )
+    bad = jnp.logical_not(jnp.isfinite(jax.lax.stop_gradient(x)))
+    _checks.ensure(
+        jnp.logical_not(bad.any()),
+        partial("{} has {} NaN or infinite values; drop or impute those samples".format, name, bad.sum()),
+    )
+    return jnp.where(bad, jnp.nan, x) if is_traced(bad) else x  # an infinite value would leave a plausible posterior
 
 
 def _posterior(log_density: Array, p: np.ndarray, y: np.ndarray, k: int) -> Array:
@@ -226,7 +232,7 @@ def two_classes(angle: float, *, norm: float = 2.0) -> GaussianTask:
         [0.221, 0.239, 0.0, 0.067]
     """
     a1, a2 = norm * math.cos(math.radians(angle)), norm * math.sin(math.radians(angle))
-    i1, i2, i12 = (_channel_information(2, abs(a) * math.sqrt(2)) for a in (a1, a2, norm))
+    i1, i2, i12 = (onehot_information(2, abs(a) * math.sqrt(2)) for a in (a1, a2, norm))
     name = f"g{angle:g}" + ("" if norm == 2.0 else f"_norm_{norm:g}")
     means = np.array([[-1.0], [1.0]])
     truth = from_union(i1, i2, i12, max(i1, i2))
@@ -284,8 +290,8 @@ def lsmi_gaussian(classes: int, *, correlation: float = 0.5, noise: float = 0.5)
     """
     _checks.require(classes >= 2, f"classes is {classes}; expected 2 or more")
     task = GaussianTask("", _classes(classes), np.eye(classes), np.eye(classes), noise, correlation)  # checks the rest
-    i = _channel_information(classes, 1 / noise)
-    i12 = _channel_information(classes, 1 / (noise * math.sqrt((1 + correlation) / 2)))
+    i = onehot_information(classes, 1 / noise)
+    i12 = onehot_information(classes, 1 / (noise * math.sqrt((1 + correlation) / 2)))
     changed = "" if (correlation, noise) == (0.5, 0.5) else f"_{correlation:g}_{noise:g}"
     truth = from_union(i, i, i12, i)
     return GaussianTask(
@@ -324,6 +330,32 @@ def noisy_gate(name: str, *, noise: float = 0.1) -> GaussianTask:
         truth=GATES[name].truth if known else None,
         source="closed form without the noise, 1e-8" if known else "unknown",
     )
+
+
+def xor_signs(signal: float = 2.0) -> GaussianTask:
+    """Exclusive or of two fair bits, each sent as ``+-signal`` with unit noise: synergy alone.
+
+    Neither modality says anything of the target, so they may be coupled to say nothing together.
+
+    Args:
+        signal: distance of the points from 0.
+
+    Returns:
+        A task with one column a modality and two labels.
+
+    Raises:
+        ValueError: a signal that is negative.
+
+    Example:
+        >>> truth = xor_signs(2.0).truth
+        >>> round(truth.redundancy, 6), round(truth.unique1, 6), round(truth.synergy, 6)
+        (0.0, 0.0, 0.578905)
+    """
+    _checks.require(signal >= 0, f"signal is {signal}; expected a distance of 0 or more")
+    means = signal * np.array([[-1.0], [1.0]])
+    truth = from_union(0.0, 0.0, parity_information(signal), 0.0)
+    name = "xor_signs" + ("" if signal == 2.0 else f"_{signal:g}")
+    return GaussianTask(name, GATES["xor"].joint, means, means, truth=truth, source="quadrature, 1e-10")
 
 
 def gaussian_task(name: str) -> GaussianTask:
@@ -398,33 +430,12 @@ def _classes(k: int) -> np.ndarray:
     return joint
 
 
-def _channel_information(classes: int, signal: float) -> float:
-    """I(Y; signal onehot(Y) + z) in nats, Y uniform on the classes, z standard normal: exact to about 1e-12.
-
-    With ``T = e^(signal^2) e^(signal z_1) + sum_(j>1) e^(signal z_j)``, ``I = log K - E log T + signal^2``. For
-    positive T ``E log T = int (e^-t - E e^-tT) dt / t``, and the transform of a sum is a product, so with t = e^v
-    and ``phi(v) = E exp(-e^(v + signal z))``, ``E log T = int e^(-e^v) - phi(v + signal^2) phi(v)^(K-1) dv``.
-    """
-    if signal == 0 or signal > 30:  # a label is misread with a probability below e^(-signal^2 / 4)
-        return math.log(classes) if signal else 0.0
-    z = np.linspace(-13.0, 13.0, 261 * max(1, math.ceil(signal / 2)))
-    density = np.exp(-0.5 * z**2)
-    density /= density.sum()
-    reach = 10.0 * signal + signal**2 + math.log(classes)
-    v = np.arange(-45.0 - reach, 10.0 + reach, 0.1)
-
-    def phi(shift: float) -> np.ndarray:
-        return np.array([np.exp(-np.exp(np.minimum(at + shift + signal * z, 700.0))) @ density for at in v])
-
-    terms = np.exp(-np.exp(np.minimum(v, 700.0))) - phi(signal**2) * phi(0.0) ** (classes - 1)
-    return math.log(classes) - 0.1 * float(terms.sum()) + signal**2
-
-
 # Factories, so that importing costs nothing.
 GAUSSIAN_TASKS: dict[str, Callable[[], GaussianTask]] = {
     **{f"g{angle}": partial(two_classes, angle) for angle in (0, 15, 30, 45)},
     **{f"g{angle}_norm_1.5": partial(two_classes, angle, norm=1.5) for angle in (0, 15, 30, 45)},
     "c3": three_classes,
     **{f"lsmi_{classes}": partial(lsmi_gaussian, classes) for classes in (2, 10)},
+    "xor_signs": xor_signs,
     **{f"{name}_noise_0.1": partial(noisy_gate, name) for name in GATES},
 }

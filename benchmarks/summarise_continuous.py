@@ -1,0 +1,119 @@
+"""The tables of the continuous benchmark, from its rows."""
+
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["continuous"]
+
+Row = dict[str, Any]
+ATOMS = {"redundancy": "R", "unique1": "U1", "unique2": "U2", "synergy": "S"}
+HEADS = ("x1", "x2", "x1x2")
+NAMES = {
+    "exact": "exact posteriors",
+    "posteriors": "posteriors, learned",
+    "batch": "BATCH (upper)",
+    "dual": "dual (lower)",
+    "histogram": "50 x 50 histogram",
+    "kmeans": "k-means, 20 cells",
+    "lsmi": "LSMI, shifted",
+}
+
+
+def continuous(rows: Iterable[Row]) -> str:
+    """The tables.
+
+    Args:
+        rows: as ``continuous.py`` writes them.
+
+    Returns:
+        Markdown: the default route atom by atom, all methods by their worst error, the width of the sandwich, failures
+        and a line of facts.
+    """
+    rows = list(rows)
+    if not rows:
+        return ""
+    sound = [row for row in rows if "error" not in row]
+    parts = [_default(sound), _methods(sound), _sandwich(sound), _failures(rows), _remarks(rows)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _table(head: list[str], body: list[list[str]]) -> str:
+    if not body:
+        return ""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *body])
+
+
+def _of(rows: list[Row], **what: Any) -> list[Row]:
+    return [row for row in rows if all(row[key] == value for key, value in what.items())]
+
+
+def _cells(rows: list[Row]) -> list[tuple[str, int]]:
+    return list(dict.fromkeys((row["task"], row["n"]) for row in sorted(rows, key=lambda row: -row["n"])))
+
+
+def _mean_sd(values: list[float]) -> str:
+    mean = statistics.fmean(values)
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{mean + 0.0:+.4f} ± {spread:.4f}"
+
+
+def _seconds(rows: list[Row]) -> str:
+    warm = [row["seconds"] for row in rows if not row["first"]]
+    cold = [row["seconds"] for row in rows if row["first"]]
+    return " / ".join(f"{statistics.median(each):.2g}" if each else "-" for each in (warm, cold))
+
+
+def _default(rows: list[Row]) -> str:
+    body = []
+    for task, n in _cells(rows):
+        own = _of(rows, task=task, n=n, method="posteriors")
+        if own:
+            atoms = [_mean_sd([row["errors"][atom] for row in own]) for atom in ATOMS]
+            gaps = " / ".join(f"{statistics.fmean(row['gaps'][name] for row in own):.3f}" for name in HEADS)
+            memory = max(row["memory_mb"] for row in own)
+            body.append([f"{task}, n = {n:,}", *atoms, gaps, _seconds(own), f"{memory:,.0f}"])
+    last = ("loss gap x1 / x2 / both", "seconds warm / first", "memory (MB)")
+    head = ["default route: error of", *ATOMS.values(), *last]
+    return _table(head, body)
+
+
+def _methods(rows: list[Row]) -> str:
+    methods = [name for name in NAMES if _of(rows, method=name)]
+    body = []
+    for task, n in _cells(rows):
+        found = [_of(rows, task=task, n=n, method=name) for name in methods]
+        worst = [f"{max(row['distance'] for row in own):.3f} ({_seconds(own)})" if own else "-" for own in found]
+        body.append([f"{task}, n = {n:,}", *worst])
+    return _table(["worst error of an atom (seconds warm / first)", *(NAMES[name] for name in methods)], body)
+
+
+def _sandwich(rows: list[Row]) -> str:
+    body = []
+    for task, n in _cells(rows):
+        widths = []
+        for method, sign in (("batch", 1), ("dual", -1)):
+            own = _of(rows, task=task, n=n, method=method)
+            excess = [sign * (row["values"]["unique1"] - row["exact"]["unique1"]) for row in own if "exact" in row]
+            widths.append(f"{statistics.fmean(excess):.4f} (least {min(excess):.4f})" if excess else "-")
+        if widths != ["-", "-"]:
+            body.append([f"{task}, n = {n:,}", *widths])
+    return _table(["union of the same posteriors", "BATCH above the solved one", "dual below it"], body)
+
+
+def _failures(rows: list[Row]) -> str:
+    failed = [row for row in rows if "error" in row]
+    return "\n".join(f"- {row['task']}, n = {row['n']:,}, {row['method']}: {row['error']}" for row in failed)
+
+
+def _remarks(rows: list[Row]) -> str:
+    seeds = len({row["seed"] for row in rows})
+    last = rows[-1]
+    versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
+    return (
+        f"Errors in nats, mean and standard deviation over {seeds} seeds; the loss gap is what the classifiers miss of "
+        "the true posteriors' log loss. Seconds: of a method as a whole, training included; of BATCH and dual, of the "
+        f"union of posteriors that are there. {last['processor']}, {last['cpus']} core; {versions}. "
+        f"{last['timestamp'][:10]}."
+    )
