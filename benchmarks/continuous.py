@@ -168,14 +168,13 @@ class Data:
 
     def dual(self) -> dict[str, Any]:
         """Dual networks: a lower bound on the union."""
+        from pidjax.estimators import dual_networks, dual_union, fit
         from pidjax.estimators.dual import RECIPE
 
-        from pidjax.estimators import dual_potentials, dual_union, fit
-
         samples = self._posteriors_in(np.float32)
-        potentials = dual_potentials(classes=self.classes)
-        state = fit(potentials.estimator, self.key, samples, **RECIPE).state
-        return self._of_union(dual_union(potentials, state, samples).lower)
+        networks = dual_networks(classes=self.classes)
+        state = fit(networks.estimator, self.key, samples, **RECIPE).state
+        return self._of_union(dual_union(networks, state, samples).lower)
 
     def histogram(self) -> dict[str, Any]:
         """Equal bins of [-5, 5]."""

@@ -18,7 +18,7 @@ from pidjax.info import (
 )
 from pidjax.joint import joint_pmf, kmeans_codes, quantile_codes
 from pidjax.lattice import lattice_from_joint, pointwise_lattice
-from pidjax.pid import PID, Interval, agreement, from_union
+from pidjax.pid import PID, Interval, agreement, from_union, sandwich
 from pidjax.pointwise import Pointwise
 from pidjax.posteriors import PosteriorPid, pid_from_posteriors
 from pidjax.quantify import quantify
@@ -55,6 +55,7 @@ __all__ = [
     "pointwise_lattice",
     "quantify",
     "quantile_codes",
+    "sandwich",
     "to_bits",
     "union_information",
 ]

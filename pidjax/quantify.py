@@ -24,6 +24,7 @@ from pidjax.inputs import (
 from pidjax.joint import checked_bins, joint_pmf
 from pidjax.pointwise import Pointwise
 from pidjax.quantify_lsmi import lsmi_report
+from pidjax.quantify_posteriors import METHODS as LEARNED
 from pidjax.quantify_posteriors import posteriors_report
 from pidjax.report import Report
 from pidjax.resampling import bootstrap_interval, permutation_null, plug_in_warnings, replicates
@@ -31,7 +32,7 @@ from pidjax.typing import ArrayLike, Key
 
 __all__ = ["quantify"]
 
-METHODS = ("auto", "discrete", "posteriors", "unquantised", "lsmi")
+METHODS = ("auto", "discrete", *LEARNED, "lsmi")
 DISCRETISERS = ("kmeans", "quantile", "none")
 REPLICATES = 200
 BINS = 20
@@ -60,7 +61,8 @@ def quantify(
     ``pid_from_posteriors`` decomposes these in float64: exactly for two labels, from shared cells with named
     corrections for more (``variants`` holds the raw values). What a classifier misses passes almost one to one into
     R; its held-out log loss is among the diagnostics. ``"unquantised"`` solves all n x n pairs of up to 10,000 samples
-    instead of cells: slow, and without the corrections.
+    instead of cells: slow, and without the corrections. ``"batch"`` (a neural coupling, as in arXiv 2302.12247) and
+    ``"dual"`` (neural potentials) put a learned upper and lower bound on the union in place of the solved one.
 
     ``method="discrete"``, the default of symbols: modalities become symbols, symbols a table of counts, and the table
     is decomposed exactly (``broja``), in float64, whatever the user's ``jax_enable_x64``.
@@ -95,8 +97,8 @@ def quantify(
         x2: second modality, likewise.
         y: labels ``(n,)``, integers, booleans or strings; or a model's probabilities ``(n, k)``.
         key: PRNG key, ``jax.random.key(0)``; the same key gives the same report.
-        method: ``"discrete"``, ``"posteriors"``, ``"unquantised"`` or ``"lsmi"``; ``"auto"`` is discrete for symbols on
-            both sides, or where ``discretise`` or ``bins`` is given, and posteriors elsewhere.
+        method: ``"discrete"``, ``"posteriors"``, ``"unquantised"``, ``"batch"``, ``"dual"`` or ``"lsmi"``; ``"auto"``
+            is discrete for symbols on both sides, or where ``discretise`` or ``bins`` is given; else posteriors.
         discretise: how features become symbols: ``"kmeans"`` (the default), ``"quantile"`` (one column only) or
             ``"none"`` (both modalities must be symbols). Discrete only.
         bins: how many symbols features become; None means 20. Discrete only.
@@ -166,8 +168,8 @@ def quantify(
     )  # fmt: skip
     if method == "lsmi":
         return lsmi_report(question, recipe)
-    if method in ("posteriors", "unquantised"):
-        return posteriors_report(question, recipe, unquantised=method == "unquantised")
+    if method in LEARNED:
+        return posteriors_report(question, recipe, method)
     return _discrete_report(question, discretise or "kmeans", bins, tol)
 
 

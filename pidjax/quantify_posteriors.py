@@ -1,5 +1,6 @@
 """The roof of the exact route: features in, classifiers trained, a ``Report`` of the posteriors' decomposition out."""
 
+import math
 from typing import Any
 
 import jax
@@ -7,6 +8,10 @@ import numpy as np
 
 from pidjax import _checks
 from pidjax.bootstrap import posterior_replicates
+from pidjax.estimators import batch, dual
+from pidjax.estimators.batch import batch_alignment, batch_union
+from pidjax.estimators.dual import dual_networks, dual_union, pointwise_union
+from pidjax.estimators.fit import fit
 from pidjax.estimators.fitted import HEADS, FittedPosteriors, Recipe, fitted_posteriors
 from pidjax.info import Informations
 from pidjax.inputs import Question, Symbols, are_names, features, weak_classifiers
@@ -17,7 +22,11 @@ from pidjax.report import Report
 from pidjax.resampling import bootstrap_interval, permutation_null
 from pidjax.typing import Samples
 
-__all__ = ["RECIPE", "posteriors_report"]
+__all__ = ["METHODS", "RECIPE", "posteriors_report"]
+
+LEARNED = ("batch", "dual")
+METHODS = ("posteriors", "unquantised", *LEARNED)
+MOST_SAMPLES = 50_000  # whose pairs the learned bounds look at
 
 RECIPE = Recipe(repeats=3)
 # Below this share of I1 + I2 kept by the cells, the ratio correction carries the answer.
@@ -27,8 +36,8 @@ ROUNDING = 1e-9  # nats: below 0 by less is 0
 ABSENT = 0.01  # nats: an atom that may as well be 0
 
 
-def posteriors_report(question: Question, recipe: Recipe | None, *, unquantised: bool = False) -> Report:
-    """The report of ``quantify(..., method="posteriors")``, or of ``"unquantised"``."""
+def posteriors_report(question: Question, recipe: Recipe | None, method: str) -> Report:
+    """The report of ``quantify`` with one of ``METHODS``."""
     recipe = recipe or RECIPE
     x1, x2 = (_numbers(x, name) for x, name in ((question.x1, "x1"), (question.x2, "x2")))
     labels, clusters = question.labels, question.clusters
@@ -42,10 +51,17 @@ def posteriors_report(question: Question, recipe: Recipe | None, *, unquantised:
         )
     p1, p2, p12 = _probabilities(fitted.log_posterior, question)
     question.say("decomposing")
-    done = _decomposed(cell_key, (p1, p2, p12), labels, unquantised)
+    done = _decomposed(cell_key, (p1, p2, p12), labels, method == "unquantised")
     variants = dict(done.variants)
     best = next(name for name in ("halves", "ratio", "exact") if name in variants)
-    pid = variants.pop(best)
+    pid, gap = variants[best], float(done.gap)
+    values, words = done.pointwise(labels.codes), _WORDS[best]
+    if method in LEARNED:
+        question.say(f"training the {method} networks")
+        pid, values, words = _by_networks(jax.random.fold_in(cell_key, 1), done, labels, method)
+        gap = math.nan
+    else:
+        del variants[best]
     interval, null = None, None
     if question.bootstrap:
         question.say(f"solving {question.bootstrap} replicates")
@@ -53,7 +69,8 @@ def posteriors_report(question: Question, recipe: Recipe | None, *, unquantised:
             drawn = posterior_replicates(
                 draw_key, p1, p2, p12, labels.codes, replicates=question.bootstrap, groups=groups
             )
-        centre = done.variants.get("ratio", pid)
+        # Of the rule that the replicates are of, whatever rule the estimate is of.
+        centre = done.variants["ratio" if "ratio" in done.variants else "exact"]
         interval = bootstrap_interval(centre, jax.tree.map(np.asarray, drawn))
     if question.permutations:
         null = permutation_null(pid, _permuted(null_key, samples, labels, recipe, groups, question))
@@ -63,10 +80,9 @@ def posteriors_report(question: Question, recipe: Recipe | None, *, unquantised:
     found = [*labels.warnings, *weak_classifiers(done.information, labels, len(question.y))]
     found += _warnings(done, pid, recipe)
     i1, i2, i12 = (_gain(done, own, labels.codes) for own in done.log_posterior)
-    values = done.pointwise(labels.codes)
     return Report(
         pid=pid,
-        gap=float(done.gap),
+        gap=gap,
         certified="these posteriors" if best == "exact" else "the table of the posteriors' cells",
         information=done.information,
         label_entropy=float(-(np.exp(done.log_prior) * done.log_prior).sum()),
@@ -75,7 +91,7 @@ def posteriors_report(question: Question, recipe: Recipe | None, *, unquantised:
         samples=len(question.y),
         shape=(int(np.prod(x1.shape[1:])), int(np.prod(x2.shape[1:])), labels.size),
         nouns=("feature", "feature"),
-        method=f"posteriors of {recipe.repeats} x {recipe.folds}-fold cross-fitted classifiers, {_WORDS[best]}",
+        method=f"posteriors of {recipe.repeats} x {recipe.folds}-fold cross-fitted classifiers, {words}",
         bootstrap=question.bootstrap,
         permutations=question.permutations,
         interval_rule=f"bootstrap replicates{question.of_groups} of the samples judged, posteriors held",
@@ -104,6 +120,35 @@ def _numbers(x: np.ndarray, name: str) -> np.ndarray:
         x = np.eye(len(names))[codes]
         return x - x.mean(0)
     return features(x, name)
+
+
+def _by_networks(key: Any, done: PosteriorPid, labels: Symbols, method: str) -> tuple[PID, PID, str]:
+    """The decomposition at a learned bound of the union, the values of samples, and what it is in words."""
+    n = len(labels.codes)
+    _checks.require(
+        n <= MOST_SAMPLES, f"there are {n} samples; {method} looks at all pairs, of {MOST_SAMPLES} at most: draw fewer"
+    )
+    own = done.log_posterior
+    samples = Samples(np.asarray(own.x1, np.float32), np.asarray(own.x2, np.float32), labels.codes.astype(np.int32))
+    i1, i2, i12 = done.information
+    with jax.enable_x64(False):
+        if method == "batch":
+            alignment = batch_alignment(classes=labels.size)
+            state = fit(alignment.estimator, key, samples, **_fitting(batch.RECIPE, n)).state
+            union = float(batch_union(alignment, state, samples, batch_size=min(n, batch.RECIPE["batch_size"])).upper)
+            words = "union by BATCH, an upper bound: R and S are at least this, U1 and U2 at most"
+            return from_union(i1, i2, i12, union), done.pointwise(labels.codes), words
+        networks = dual_networks(classes=labels.size)
+        state = fit(networks.estimator, key, samples, **_fitting(dual.RECIPE, n)).state
+        union = float(dual_union(networks, state, samples).lower)
+        each = np.asarray(pointwise_union(networks, state, samples, samples), np.float64)
+    gains = [_gain(done, own, labels.codes) for own in done.log_posterior]
+    words = "union by dual networks, a lower bound: R and S are at most this, U1 and U2 at least"
+    return from_union(i1, i2, i12, union), from_union(gains[0], gains[1], gains[2], each), words
+
+
+def _fitting(recipe: dict[str, Any], n: int) -> dict[str, Any]:
+    return recipe | {"batch_size": min(recipe["batch_size"], n)}
 
 
 Three = tuple[np.ndarray, np.ndarray, np.ndarray]

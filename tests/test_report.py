@@ -8,6 +8,7 @@ import sys
 
 import jax.numpy as jnp
 import matplotlib as mpl
+import matplotlib.figure
 import numpy as np
 import pytest
 
@@ -163,7 +164,7 @@ def test_what_certifies_nothing_says_so(samplewise):
 def test_a_fitted_method_shows_its_shift_its_diagnostics_and_its_own_interval(samplewise):
     lines = str(samplewise).splitlines()
     assert "x1: 32 features, x2: 64 symbols, y: 2 labels; LSMI, classifiers held out in 5 folds" in lines
-    assert "After the published constant shift (nats): R 0.2300, U1 0.0000, U2 0.0100, S 0.3300." in lines
+    assert "By other rules, constant shift (nats): R 0.2300, U1 0.0000, U2 0.0100, S 0.3300." in lines
     assert "Interval: 200 bootstrap replicates of the means over samples." in lines
     assert "bias-corrected" not in str(samplewise)
     assert "Diagnostics: log loss (x1) 0.5, accuracy (x1) 0.875, ECE (x1) nan, a 1e-05." in lines

@@ -2,9 +2,11 @@
 
 from pidjax.calibration import Quality, VectorScaling, quality, vector_scaling
 from pidjax.estimators.base import Estimator, by_gradient, parallel
+from pidjax.estimators.batch import Alignment, BatchUnion, batch_alignment, batch_union
 from pidjax.estimators.checkpoint import fit_in_chunks
 from pidjax.estimators.classifier import Classifier, Net, adamw, brought_logits, classifier, classifiers, log_prior
 from pidjax.estimators.cross_fit import CrossFit, cross_fit
+from pidjax.estimators.dual import DualNetworks, DualUnion, dual_networks, dual_union, pointwise_union
 from pidjax.estimators.fit import Fit, Trace, fit
 from pidjax.estimators.fitted import FittedPosteriors, PosteriorModels, Recipe, fitted_posteriors, unseen_posteriors
 from pidjax.estimators.knife import knife, published_knife
@@ -19,8 +21,12 @@ from pidjax.estimators.samplewise import (
 )
 
 __all__ = [
+    "Alignment",
+    "BatchUnion",
     "Classifier",
     "CrossFit",
+    "DualNetworks",
+    "DualUnion",
     "Estimator",
     "Fit",
     "FittedLsmi",
@@ -35,6 +41,8 @@ __all__ = [
     "Trace",
     "VectorScaling",
     "adamw",
+    "batch_alignment",
+    "batch_union",
     "brought_logits",
     "by_gradient",
     "classifier",
@@ -42,6 +50,8 @@ __all__ = [
     "components",
     "constant_shift",
     "cross_fit",
+    "dual_networks",
+    "dual_union",
     "fit",
     "fit_in_chunks",
     "fitted_lsmi",
@@ -51,6 +61,7 @@ __all__ = [
     "lsmi",
     "lsmi_from_joint",
     "parallel",
+    "pointwise_union",
     "published_knife",
     "quality",
     "switches",
