@@ -56,7 +56,8 @@ def test_lsmi_of_symbols_gives_a_sample_the_values_of_its_cell():
 
 
 def test_lsmi_has_no_certificate_and_the_same_keys():
-    lsmi, discrete = of_lsmi(X1, X2, X1 & X2).to_dict(), quantify(X1, X2, X1 & X2, key=KEY, bootstrap=0, permutations=0).to_dict()
+    lsmi = of_lsmi(X1, X2, X1 & X2).to_dict()
+    discrete = quantify(X1, X2, X1 & X2, key=KEY, bootstrap=0, permutations=0).to_dict()
     assert lsmi.keys() == discrete.keys()
     assert lsmi["gap"] is None
     assert '"gap": null' in json.dumps(lsmi, allow_nan=False)

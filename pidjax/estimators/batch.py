@@ -78,8 +78,9 @@ def joints_with_label(samples: Samples) -> tuple[Array, Array, Any]:
 
     Example:
         >>> same = jnp.log(jnp.array([[0.9, 0.1], [0.3, 0.7]]))
-        >>> print(joints_with_label(Samples(same, same))[0].sum(0).round(2))
-        [0.6 0.4]
+        >>> p1, p2, _ = joints_with_label(Samples(same, same))
+        >>> print(f"{p1[0, 0]:.2f} {p1[0, 1]:.2f} {p1[1, 0]:.2f} {p1[1, 1]:.2f}")
+        0.45 0.05 0.15 0.35
     """
     log_p1, log_p2 = (jnp.asarray(x) for x in (samples.x1, samples.x2))
     _checks.require(
