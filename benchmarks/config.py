@@ -8,6 +8,7 @@ ROUTES = {
     "pidjax_binary": "binary",
     "pidjax_two_binary": "two_binary",
     "pidjax_interior_point": "interior_point",
+    "pidjax_scaling": "scaling",
 }
 PEERS = ("cvxpy_clarabel", "cvxpy_ecos", "broja_2pid", "dit_cone", "dit_admui")
 SOLVERS = ("pidjax", *PEERS)
@@ -79,10 +80,16 @@ _BATCHES = {
     f"2x2x2 batch of {count:,}": Problem((2, 2, 2), "batch", count=count, solvers=_BINARY[:2])
     for count in (100_000, 1_000_000)
 }
+# As samples of continuous modalities make them: as many symbols as samples. float32 certifies no gap of 1e-3 there.
+_UNQUANTISED = {
+    f"{n}x{n}x10 to {tol:g}": Problem((n, n, 10), "tables", tol=tol, solvers=("pidjax_scaling",))
+    for n, tol in ((4096, 1e-6), (10_000, 1e-3))
+}
 _SINGLE = {"dtype": "float32", "tol": 1e-4}  # float32 certifies about 3e-5
 ACCELERATOR = {
     **_BATCHES,
     **_LARGE,
+    **_UNQUANTISED,
     **{f"{name} float32": problem._replace(**_SINGLE) for name, problem in {**_BATCHES, **_LARGE}.items()},
 }
 ACCELERATOR_QUICK = {

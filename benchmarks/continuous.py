@@ -90,7 +90,8 @@ class Data:
         import jax
 
         self.task, self.samples, self.key = task, samples, key
-        double = native._replace(x1=np.asarray(native.x1, np.float64), x2=np.asarray(native.x2, np.float64))
+        x1, x2 = (np.asarray(x, np.float64) for x in (native.x1, native.x2))
+        double = native._replace(x1=x1, x2=x2, y=np.asarray(native.y))
         self.log_posteriors = dict(zip(HEADS, map(np.asarray, task.log_posteriors(double)), strict=True))
         self.y = np.asarray(native.y)
         self.classes = task.joint.shape[2]

@@ -26,6 +26,7 @@ NAMES = {
     "pidjax_binary": "pidjax, binary target (closed form)",
     "pidjax_two_binary": "pidjax, binary sources (scalar root)",
     "pidjax_interior_point": "pidjax, interior point",
+    "pidjax_scaling": "pidjax, scaling",
     "cvxpy_clarabel": "cvxpy Clarabel",
     "cvxpy_ecos": "cvxpy ECOS",
     "broja_2pid": "BROJA_2PID",

@@ -25,7 +25,7 @@ from pidjax.report import Report
 __all__ = ["main"]
 
 _DESCRIPTION = """\
-How do two modalities x1 and x2 inform a label y? I(x1,x2;y) splits into four parts, all >= 0:
+How do two modalities x1 and x2 inform a label y? I(x1,x2;y) splits into four parts:
 
   R   redundancy  what both say: either one would do
   U1  unique      what only x1 says
@@ -56,9 +56,9 @@ Set JAX_COMPILATION_CACHE_DIR to a folder, and later runs are spared the compila
 
 _HOW_TO_READ = """\
 How to read it: R is what either half of a digit gives away, U1 and U2 what only the left or only the
-right half shows, S what takes both. "null 95 %" is what chance gives when y is shuffled, so that nothing
-informs about it: an atom below it is no evidence; one above it says that y is not independent of (x1, x2),
-not yet that this very atom is real. Too many symbols for the samples feign synergy; compare --bins 8."""
+right half shows, S what takes both. Each digit was judged by classifiers that never saw it; what they
+miss goes mostly into R, so their log loss is among the diagnostics. --bins 8 makes 8 symbols of each half
+instead: certified for the table, with a null of shuffled labels, but symbols lose information."""
 
 _REFUSALS = (ValueError, TypeError, OverflowError, ImportError, OSError, csv.Error, zipfile.BadZipFile)
 

@@ -85,17 +85,17 @@ def labels(y: Any, *, classes: int, n: int | None = None) -> tuple[Any, Any]:
         ValueError: labels out of range, or not one for each sample.
         TypeError: no integers.
     """
-    y = jnp.asarray(y)
+    y = y if isinstance(y, jax.Array) else np.asarray(y)
     require(
         y.ndim == 1 and n in (None, len(y)),
         f"y has shape {y.shape}; expected one label for each sample, ({'n' if n is None else n},)",
     )
     require(
-        y.dtype == bool or bool(jnp.issubdtype(y.dtype, jnp.integer)),
-        f"y has dtype {y.dtype}; expected integer labels in [0, {classes})",
+        y.dtype == bool or bool(np.issubdtype(y.dtype, np.integer)),
+        f"y has dtype {y.dtype}; expected integer labels in [0, {classes}): np.unique(y, return_inverse=True)[1]",
         TypeError,
     )
-    y = y.astype(jnp.int32)
+    y = jnp.asarray(y.astype(np.int32))
     ok = ensure(
         ((y >= 0) & (y < classes)).all(),
         lambda: (

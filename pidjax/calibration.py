@@ -41,7 +41,7 @@ def vector_scaling(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None =
 
     Hand it out-of-fold posteriors. The problem is convex. At its solution the log-loss and the model's own entropy
     agree, and the mean posterior is the share of each label. Where the labels are separated perfectly the slopes
-    have no maximum, and stop where the loss no longer matters.
+    have no maximum, and stop where the loss no longer matters. Under differentiation the result is a constant.
 
     Args:
         log_p: log posteriors or logits ``(n, k)``.
@@ -66,7 +66,8 @@ def vector_scaling(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None =
         jnp.full(len(labels), 1 / len(labels)) if weight is None else jnp.asarray(weight) / jnp.sum(jnp.asarray(weight))
     )
     logits = jax.nn.log_softmax(logits)
-    theta = _newton(logits, jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype), share.astype(logits.dtype))
+    target = jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)
+    theta = _newton(*jax.lax.stop_gradient((logits, target, share.astype(logits.dtype))))
     return _checks.poison(VectorScaling(*theta), ok)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "group_symbols",
     "label_symbols",
     "modality_symbols",
+    "named",
     "weak_classifiers",
 ]
 
@@ -110,7 +111,7 @@ def are_names(x: np.ndarray) -> bool:
     return x.ndim == 1 and x.dtype.kind in "biuSUTO"
 
 
-def _named(x: np.ndarray, name: str) -> Symbols:
+def named(x: np.ndarray, name: str) -> Symbols:
     """Codes of integers, booleans or strings."""
     _checks.require(
         x.dtype.kind != "O" or all(isinstance(value, str) for value in x),
@@ -130,7 +131,7 @@ def label_symbols(y: np.ndarray) -> Symbols:
         f"y has dtype {y.dtype}; expected integer or string labels: a continuous target is not supported "
         "yet. If these are class numbers, pass y.astype(int); else bin them first (pidjax.quantile_codes)",
     )
-    symbols = _named(y, "y")
+    symbols = named(y, "y")
     if symbols.size > 1:
         return symbols
     return symbols._replace(warnings=(f"y has a single class ({y[0]}): there is nothing to inform about, all is zero",))
@@ -142,8 +143,9 @@ def drawn_labels(key: Key, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Drawn labels have the model's own joint with the modalities, whatever its confidence; its likeliest labels haven't.
     """
     _checks.require(
-        y.ndim == 2 and y.shape[1] >= 1 and y.dtype.kind == "f",
-        f"y has shape {y.shape} and dtype {y.dtype}; expected labels (n,), or a model's probabilities (n, k), floats",
+        y.ndim == 2 and y.shape[1] >= 2 and y.dtype.kind == "f",
+        f"y has shape {y.shape} and dtype {y.dtype}; expected labels (n,), or a model's probabilities (n, k), floats: "
+        "y.ravel() of a column, y.argmax(1) of indicators",
     )
     p = y.astype(np.float64)
     off = np.abs(p.sum(1) - 1).max()
@@ -174,7 +176,7 @@ def group_symbols(groups: np.ndarray, n: int) -> Symbols:
     _checks.require(
         are_names(groups), f"groups has dtype {groups.dtype}; expected names, integers or strings: groups.astype(str)"
     )
-    symbols = _named(groups, "groups")
+    symbols = named(groups, "groups")
     if symbols.size >= FEW_GROUPS:
         return symbols
     text = f"{symbols.size} groups are few to bootstrap: the interval's width is unsure, and rather too small"
@@ -184,7 +186,7 @@ def group_symbols(groups: np.ndarray, n: int) -> Symbols:
 def modality_symbols(key: Key, x: np.ndarray, name: str, discretise: str, bins: int) -> Symbols:
     """A modality, coded: names as they are, features by ``discretise``."""
     if are_names(x):
-        symbols = _named(x, name)
+        symbols = named(x, name)
         constant = symbols.size == 1
     else:
         _checks.require(

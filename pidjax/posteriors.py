@@ -17,8 +17,8 @@ from pidjax import _checks
 from pidjax._precision import in_own_precision
 from pidjax.calibration import vector_scaling
 from pidjax.couplings.broja import union_information
-from pidjax.couplings.certificate import Potentials, dual_bound
-from pidjax.couplings.consistency import consistent
+from pidjax.couplings.certificate import Potentials, dual_bound, pairwise_sum
+from pidjax.couplings.consistency import consistent, mean_of
 from pidjax.info import Informations, mutual_information_of, xlogx
 from pidjax.pid import PID, from_union
 from pidjax.quantise import cells_of, codebook, soft_table
@@ -26,6 +26,8 @@ from pidjax.typing import Array, ArrayLike, Key
 
 __all__ = ["PosteriorPid", "pid_from_posteriors"]
 
+# Above two labels, samples whose pairs are solved one by one: n x n numbers, a dozen times.
+MOST_UNQUANTISED = 10_000
 # Samples a cell and half below which the halves' potentials say more of their cells than of the population.
 _THICK = 20
 # Up to so many labels the raw bias is below what halving the samples adds in noise.
@@ -92,22 +94,34 @@ class PosteriorPid:
 
         Args:
             y: labels ``(n,)``: the values of the observed labels. None: what the posteriors expect of them, whose
-                weighted mean is ``variants["table"]`` or ``["exact"]``, exactly, with I1, I2 of all samples.
+                weighted mean is ``variants["exact"]`` or ``["raw"]``: no correction reaches single samples.
 
         Returns:
-            ``PID`` with leaves ``(n,)``. NaN for samples of weight 0.
+            ``PID`` with leaves ``(n,)``. Values of samples of weight 0 mean nothing.
+
+        Raises:
+            ValueError: labels out of range; a batch of decompositions, made under vmap.
         """
+        _checks.require(
+            self.share.ndim == 1,
+            f"this is a batch of decompositions, share has shape {self.share.shape}; ask for values inside the vmap",
+        )
         f1, f2, f12 = self.log_posterior
         # A label that never occurs is in no value.
         prior = jnp.where(self.log_prior > -jnp.inf, self.log_prior, 0.0)[None]
         if y is None:
-            expect = lambda log_p, value: jnp.where(log_p > -jnp.inf, jnp.exp(log_p) * value, 0.0).sum(1)
+            expect = lambda log_p, value: _expected(log_p, jnp.where(value > -jnp.inf, value, 0.0))
             union = expect(f1, self.potentials.a) + expect(f2, self.potentials.b)
             union -= 0.5 * (expect(f1, prior) + expect(f2, prior))
             return _closed([expect(f, f - prior) for f in (f1, f2, f12)], union)
-        at = lambda values: jnp.take_along_axis(values, jnp.asarray(y)[:, None], 1)[:, 0]
-        union = at(self.potentials.a) + at(self.potentials.b) - at(jnp.broadcast_to(prior, f1.shape))
-        return _closed([at(f - prior) for f in (f1, f2, f12)], union)
+        labels, ok = _checks.labels(y, classes=len(self.log_prior), n=len(self.share))
+        at = lambda values: jnp.take_along_axis(values, labels[:, None], 1, mode="clip")[:, 0]
+        # A label too unlikely to be in the problem at all has no potential: it is told by its posterior.
+        a, b = (
+            jnp.where(own > -jnp.inf, own, f) for own, f in zip(self.potentials, self.log_posterior[:2], strict=True)
+        )
+        union = at(a) + at(b) - at(jnp.broadcast_to(prior, f1.shape))
+        return _checks.poison(_closed([at(f - prior) for f in (f1, f2, f12)], union), ok)
 
 
 def _closed(informations: list[Array], union: Array) -> PID:
@@ -144,7 +158,8 @@ def pid_from_posteriors(
        ``halves``, capped so that no unique information goes below 0.
 
     Args:
-        p1: ``p(y|x1)``, ``(n, k)`` probabilities. Zeros count as the smallest positive number of the dtype.
+        p1: ``p(y|x1)``, ``(n, k)`` probabilities; rows are divided by their sums, which may be off by 1e-3. Zeros
+            count as the smallest positive number of the dtype.
         p2: ``p(y|x2)``, likewise.
         p12: ``p(y|x1,x2)``, likewise.
         y: labels ``(n,)``, integers in ``[0, k)``; None where there are none.
@@ -156,7 +171,8 @@ def pid_from_posteriors(
         tol: gap to which a table is solved, nats.
 
     Returns:
-        A ``PosteriorPid``. Works under jit and vmap, and under grad with respect to the posteriors.
+        A ``PosteriorPid``. Works under jit and vmap, and under grad with respect to the posteriors (calibration
+        and cells held as they are).
 
     Raises:
         ValueError: shapes that differ, rows that are no distributions, labels out of range, no key for more than two
@@ -217,12 +233,14 @@ def reconciled(
     log_p = [jnp.log(jnp.maximum(p, jnp.finfo(dtype).tiny)) for p, _ in given]
     for _, sound in given:
         ok = jnp.logical_and(ok, sound)
-    means = [share @ jnp.exp(own) for own in log_p]
+    means = [mean_of(jnp.exp(own), share) for own in log_p]
     target: Any = sum(means) / 3
     if y is not None:
         labels, sound = _checks.labels(y, classes=k, n=n)
         ok = jnp.logical_and(ok, sound)
-        target = jnp.zeros(k, dtype).at[labels].add(share)
+        # Counted in whole numbers where that is possible: adding up 1/n a million times in 32 bits is off by 1e-3.
+        whole = jnp.zeros(k, dtype).at[labels].add(1.0) / n
+        target = whole if weight is None else mean_of(jax.nn.one_hot(labels, k, dtype=dtype), share)
         means.append(target)
         if calibrate:
             log_p = [vector_scaling(own, labels, weight=share)(own) for own in log_p]
@@ -233,6 +251,14 @@ def reconciled(
     prior = jnp.log(target)
     information = Informations(*(_information(own, prior, share) for own in posterior))
     residual = jnp.stack([own.residual for own in done]).max()
+    reached = _checks.ensure(
+        jnp.logical_not(jax.lax.stop_gradient(residual) > _checks.sum_tolerance((n, k), dtype)),
+        lambda: (
+            f"the posteriors can't be reconciled with one p(y): {float(residual):.1g} is left, for some label is one "
+            "that hardly any sample believes in; give labels y to calibrate by, or floor the probabilities"
+        ),
+    )
+    ok = jnp.logical_and(ok, reached)
     return Reconciled(information, posterior, prior, mismatch, residual, share), ok
 
 
@@ -269,14 +295,24 @@ def _shares(weight: ArrayLike | None, n: int, dtype: Any) -> tuple[Array, Any]:
 
 def _information(log_p: Array, prior: Array, share: Array) -> Array:
     """``E KL(posterior || prior)``."""
-    gain = jnp.where(log_p > -jnp.inf, jnp.exp(log_p) * (log_p - jnp.where(prior > -jnp.inf, prior, 0.0)[None]), 0.0)
-    return share @ gain.sum(1)
+    return pairwise_sum(share * _expected(log_p, log_p - jnp.where(prior > -jnp.inf, prior, 0.0)[None]))
+
+
+def _expected(log_p: Array, value: Array) -> Array:
+    """``sum_y p(y) value(y)``, ``(n,)``, over the labels that are possible; NaN stays NaN, derivatives finite."""
+    possible = log_p != -jnp.inf
+    return jnp.where(possible, jnp.exp(log_p) * jnp.where(possible, value, 0.0), 0.0).sum(1)
 
 
 def exact_union(prepared: Reconciled, tol: float = 1e-6) -> dict[str, Any]:
     """All samples as symbols: two labels by the closed form, more by the method for large problems."""
     tables = [prepared.share[:, None] * jnp.exp(own) for own in prepared.log_posterior[:2]]
-    method = "auto" if len(prepared.log_prior) <= 2 else "scaling"
+    n, k = prepared.log_posterior.x1.shape
+    _checks.require(
+        k <= 2 or n <= MOST_UNQUANTISED,
+        f"there are {n} samples of {k} labels; unquantised, at most {MOST_UNQUANTISED} fit in memory: give cells=40",
+    )
+    method = "auto" if k <= 2 else "scaling"
     solution = union_information(*tables, tol=tol, method=method)
     pid = _closed(list(prepared.information), solution.lower)
     return {

@@ -74,9 +74,9 @@ def quantify(
 
     The *interval* is 95 %. Discrete: the spread of the bootstrap over samples (symbols held fixed) about the estimate
     less the bias that the bootstrap finds, cut at 0: a resample has the plug-in bias once more. Where the bias is large
-    the estimate may lie above its own interval. Posteriors: the same, with posteriors held and calibration and
-    decomposition redone; the spread over refitted classifiers is apart, among the diagnostics. LSMI: of the means of
-    values held fixed.
+    the estimate may lie above its own interval. Posteriors: the same, with posteriors held, calibration and
+    decomposition redone, about the rule that ``interval_rule`` names; the spread over refitted classifiers is apart,
+    among the diagnostics. LSMI: of the means of values held fixed.
 
     The *null* is the decomposition with y permuted, independent of both modalities: its mean shows the bias of each
     atom there, and the p-value is ``(1 + #{null >= estimate}) / (1 + permutations)``. It tests that independence by
@@ -104,7 +104,7 @@ def quantify(
         bins: how many symbols features become; None means 20. Discrete only.
         bootstrap: number of bootstrap replicates; 0 gives no interval.
         permutations: number of permutations of y; 0 gives no null. None means 200 for tables, and 0 where each would
-            train anew; LSMI has none.
+            train anew; posteriors alone do, if asked.
         groups: ``(n,)`` names, integers, booleans or strings, of what the bootstrap draws; None means the samples.
             They are never divided between training and judging either.
         tol: certified gap (nats) to which the estimate is solved. Discrete only.
@@ -156,8 +156,8 @@ def quantify(
     for name, count in (("bootstrap", bootstrap), ("permutations", permutations)):
         _checks.require(count >= 0, f"{name} is {count}; expected a number of replicates, 0 to switch it off")
     _checks.require(
-        not (method == "lsmi" and permutations),
-        f"permutations is {permutations}: LSMI would have to be trained as many times; leave it out, or 0",
+        method in ("discrete", "posteriors") or not permutations,
+        f"permutations is {permutations}: {method} would have to be trained as many times; leave it out, or 0",
     )
     predictions = None
     if y.ndim > 1:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pidjax import _checks
+from pidjax.estimators.fitted import HEADS, Recipe
 from pidjax.estimators.lsmi import Switches, constant_shift, lsmi_from_joint, switches
-from pidjax.estimators.samplewise import HEADS, Recipe, fitted_lsmi, spectrum
+from pidjax.estimators.samplewise import RECIPE, fitted_lsmi, spectrum
 from pidjax.info import Informations, entropy
 from pidjax.inputs import Question, are_names, check_cells, features, modality_symbols, weak_classifiers
 from pidjax.joint import joint_pmf
@@ -36,7 +37,7 @@ def lsmi_report(question: Question, recipe: Recipe | None) -> Report:
         '(pidjax.kmeans_codes), or use method="discrete"',
     )
     if not symbols[0]:
-        return _of_features(question, recipe or Recipe())
+        return _of_features(question, recipe or RECIPE)
     _checks.require(
         recipe is None, "recipe is for features, and both modalities are symbols, which are counted; leave it out"
     )

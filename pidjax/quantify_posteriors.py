@@ -8,27 +8,27 @@ import numpy as np
 
 from pidjax import _checks
 from pidjax.bootstrap import posterior_replicates
+from pidjax.calibration import quality
 from pidjax.estimators import batch, dual
 from pidjax.estimators.batch import batch_alignment, batch_union
 from pidjax.estimators.dual import dual_networks, dual_union, pointwise_union
 from pidjax.estimators.fit import fit
-from pidjax.estimators.fitted import HEADS, FittedPosteriors, Recipe, fitted_posteriors
+from pidjax.estimators.fitted import HEADS, RECIPE, FittedPosteriors, Recipe, fitted_posteriors
 from pidjax.info import Informations
-from pidjax.inputs import Question, Symbols, are_names, features, weak_classifiers
+from pidjax.inputs import Question, Symbols, are_names, features, named, weak_classifiers
 from pidjax.pid import PID, from_union
 from pidjax.pointwise import ATOMS, Pointwise
-from pidjax.posteriors import PosteriorPid, pid_from_posteriors
+from pidjax.posteriors import MOST_UNQUANTISED, PosteriorPid, pid_from_posteriors
 from pidjax.report import Report
 from pidjax.resampling import bootstrap_interval, permutation_null
 from pidjax.typing import Samples
 
-__all__ = ["METHODS", "RECIPE", "posteriors_report"]
+__all__ = ["METHODS", "posteriors_report"]
 
 LEARNED = ("batch", "dual")
 METHODS = ("posteriors", "unquantised", *LEARNED)
 MOST_SAMPLES = 50_000  # whose pairs the learned bounds look at
 
-RECIPE = Recipe(repeats=3)
 # Below this share of I1 + I2 kept by the cells, the ratio correction carries the answer.
 LITTLE_KEPT = 0.9
 LARGE_DRIFT = 0.02  # nats
@@ -42,6 +42,11 @@ def posteriors_report(question: Question, recipe: Recipe | None, method: str) ->
     x1, x2 = (_numbers(x, name) for x, name in ((question.x1, "x1"), (question.x2, "x2")))
     labels, clusters = question.labels, question.clusters
     groups = clusters and clusters.codes
+    n, most = len(question.y), {"unquantised": MOST_UNQUANTISED}.get(method, MOST_SAMPLES)
+    _checks.require(
+        n <= most or method == "posteriors" or (method == "unquantised" and labels.size <= 2),
+        f'there are {n} samples; {method} looks at all pairs, of {most} at most: draw fewer, or method="posteriors"',
+    )
     question.say(f"training {recipe.folds * recipe.repeats} x 3 classifiers")
     fit_key, cell_key, draw_key, null_key = jax.random.split(question.key, 4)
     samples = Samples(x1.astype(np.float32), x2.astype(np.float32), labels.codes.astype(np.int32))
@@ -62,20 +67,20 @@ def posteriors_report(question: Question, recipe: Recipe | None, method: str) ->
         gap = math.nan
     else:
         del variants[best]
-    interval, null = None, None
+    interval, null, rule = None, None, ""
     if question.bootstrap:
         question.say(f"solving {question.bootstrap} replicates")
         with jax.enable_x64(True):
             drawn = posterior_replicates(
-                draw_key, p1, p2, p12, labels.codes, replicates=question.bootstrap, groups=groups
+                draw_key, p1, p2, p12, labels.codes, replicates=question.bootstrap, groups=groups, cells=_cells(labels)
             )
-        # Of the rule that the replicates are of, whatever rule the estimate is of.
-        centre = done.variants["ratio" if "ratio" in done.variants else "exact"]
-        interval = bootstrap_interval(centre, jax.tree.map(np.asarray, drawn))
+        rule = "exact" if labels.size <= 2 else "ratio"
+        solved = done if rule in done.variants else _decomposed(cell_key, (p1, p2, p12), labels)
+        interval = bootstrap_interval(solved.variants[rule], jax.tree.map(np.asarray, drawn))
     if question.permutations:
         null = permutation_null(pid, _permuted(null_key, samples, labels, recipe, groups, question))
     legal = _legal(done.information, done.information.x1 + done.information.x2 - pid.redundancy)
-    if min(jax.tree.leaves(pid)) < -ROUNDING:
+    if min(jax.tree.leaves(pid)) < -max(ROUNDING, 10 * float(done.gap)):
         variants["within the legal range"] = legal
     found = [*labels.warnings, *weak_classifiers(done.information, labels, len(question.y))]
     found += _warnings(done, pid, recipe)
@@ -94,9 +99,9 @@ def posteriors_report(question: Question, recipe: Recipe | None, method: str) ->
         method=f"posteriors of {recipe.repeats} x {recipe.folds}-fold cross-fitted classifiers, {words}",
         bootstrap=question.bootstrap,
         permutations=question.permutations,
-        interval_rule=f"bootstrap replicates{question.of_groups} of the samples judged, posteriors held",
+        interval_rule=f"bootstrap replicates{question.of_groups} of the samples judged, posteriors held, rule {rule}",
         variants=variants,
-        diagnostics=_diagnostics(fitted, done, cell_key, labels, recipe),
+        diagnostics=_diagnostics(fitted, done, cell_key, question, recipe),
         warnings=(*found, *(clusters.warnings if clusters else ())),
         pointwise=Pointwise(pid=values, y=question.y, informations=Informations(i1, i2, i12)),
         seed=question.seed,
@@ -113,21 +118,21 @@ _WORDS = {
 def _numbers(x: np.ndarray, name: str) -> np.ndarray:
     """Standardised features; symbols as indicators."""
     if are_names(x):
-        names, codes = np.unique(x, return_inverse=True)
+        codes, size, _ = named(x, name)
         _checks.require(
-            len(names) <= 1000, f"{name} has {len(names)} symbols; expected at most 1000 for a classifier to tell apart"
+            size <= 1000,
+            f"{name} has {size} symbols; expected at most 1000 for a classifier to tell apart: if these are "
+            f"measurements rather than names, pass them as features, {name}[:, None]",
         )
-        x = np.eye(len(names))[codes]
-        return x - x.mean(0)
+        _checks.require(size > 1, f"{name} is constant: it can't inform; look at its source, or drop it")
+        indicators = np.eye(size)[codes]
+        return indicators - indicators.mean(0)
     return features(x, name)
 
 
 def _by_networks(key: Any, done: PosteriorPid, labels: Symbols, method: str) -> tuple[PID, PID, str]:
     """The decomposition at a learned bound of the union, the values of samples, and what it is in words."""
     n = len(labels.codes)
-    _checks.require(
-        n <= MOST_SAMPLES, f"there are {n} samples; {method} looks at all pairs, of {MOST_SAMPLES} at most: draw fewer"
-    )
     own = done.log_posterior
     samples = Samples(np.asarray(own.x1, np.float32), np.asarray(own.x2, np.float32), labels.codes.astype(np.int32))
     i1, i2, i12 = done.information
@@ -154,9 +159,9 @@ def _fitting(recipe: dict[str, Any], n: int) -> dict[str, Any]:
 Three = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _probabilities(log_p: dict[str, Any], question: Question | None = None) -> Three:
+def _probabilities(log_p: dict[str, Any], question: Question) -> Three:
     p1, p2, p12 = (np.exp(np.asarray(log_p[name], np.float64)) for name in HEADS)
-    if question is not None and question.predictions is not None:
+    if question.predictions is not None:
         # A model says what it makes of both: nothing is to be learned of that. Labels never drawn have no column.
         p12 = question.predictions[:, np.unique(question.y)]
     return p1 / p1.sum(1, keepdims=True), p2 / p2.sum(1, keepdims=True), p12 / p12.sum(1, keepdims=True)
@@ -164,8 +169,13 @@ def _probabilities(log_p: dict[str, Any], question: Question | None = None) -> T
 
 def _decomposed(key: Any, p: Three, labels: Symbols, unquantised: bool = False) -> PosteriorPid:
     p1, p2, p12 = p
-    settings: dict[str, Any] = {"cells": None, "tol": 1e-4} if unquantised else {}
+    settings: dict[str, Any] = {"cells": None, "tol": 1e-4} if unquantised else {"cells": _cells(labels)}
     return pid_from_posteriors(p1, p2, p12, labels.codes, key=key, **settings)
+
+
+def _cells(labels: Symbols) -> int:
+    """Cells of a modality: 40, and fewer where a table of so many labels would take minutes to solve, 200 times."""
+    return 40 if labels.size <= 25 else max(1000 // labels.size // 2 * 2, 4)
 
 
 def _permuted(key: Any, samples: Samples, labels: Symbols, recipe: Recipe, groups: Any, question: Question) -> PID:
@@ -175,11 +185,15 @@ def _permuted(key: Any, samples: Samples, labels: Symbols, recipe: Recipe, group
     for number in range(question.permutations):
         question.say(f"training for permutation {number + 1} of {question.permutations}")
         order_key, fit_key, cell_key = jax.random.split(jax.random.fold_in(key, number), 3)
-        codes = labels.codes[np.asarray(jax.random.permutation(order_key, len(labels.codes)))]
+        order = np.asarray(jax.random.permutation(order_key, len(labels.codes)))
+        codes = labels.codes[order]
         shuffled = samples._replace(y=codes.astype(np.int32))
         with jax.enable_x64(False):
             fitted = fitted_posteriors(fit_key, shuffled, classes=labels.size, recipe=once, groups=groups)
-        p = _probabilities(fitted.log_posterior)
+        shuffled_question = question._replace(
+            y=question.y[order], predictions=None if question.predictions is None else question.predictions[order]
+        )
+        p = _probabilities(fitted.log_posterior, shuffled_question)
         found.append(_decomposed(cell_key, p, Symbols(codes, labels.size)).pid)
     return jax.tree.map(lambda *leaves: np.array(leaves), *found)
 
@@ -195,12 +209,15 @@ def _gain(done: PosteriorPid, log_p: Any, codes: np.ndarray) -> Any:
 
 
 def _diagnostics(
-    fitted: FittedPosteriors, done: PosteriorPid, key: Any, labels: Symbols, recipe: Recipe
+    fitted: FittedPosteriors, done: PosteriorPid, key: Any, question: Question, recipe: Recipe
 ) -> dict[str, float]:
+    labels, judged = question.labels, dict(fitted.quality)
+    if question.predictions is not None:
+        judged["x1x2"] = quality(np.asarray(done.log_posterior.x1x2), labels.codes)
     found = {
         f"{name} {measure.replace('_', ' ')}": float(value)
         for name in HEADS
-        for measure, value in fitted.quality[name]._asdict().items()
+        for measure, value in judged[name]._asdict().items()
     }
     found["mismatch of the mean predictions"] = float(done.mismatch)
     if labels.size > 2:
@@ -209,7 +226,7 @@ def _diagnostics(
     if recipe.repeats > 1:
         alone = []
         for number in range(recipe.repeats):
-            p = _probabilities({name: fitted.of_repeats[name][number] for name in HEADS})
+            p = _probabilities({name: fitted.of_repeats[name][number] for name in HEADS}, question)
             alone.append(_decomposed(key, p, labels).pid)
         spread = jax.tree.map(lambda *leaves: float(np.std(leaves, ddof=1)), *alone)
         found |= {f"{letter} sd over refits": getattr(spread, atom) for atom, _, letter, _ in ATOMS}
@@ -225,7 +242,7 @@ def _warnings(done: PosteriorPid, pid: PID, recipe: Recipe) -> list[str]:
         )
     if abs(done.drift.redundancy) > LARGE_DRIFT:
         found.append(
-            f"R moved by {float(done.drift.redundancy):.3f} nats from 20 cells to 40: trust no digit below that"
+            f"R moved by {float(done.drift.redundancy):.3f} nats from half the cells to all: trust no digit below that"
         )
     if done.residual > 1e-3:
         found.append(
@@ -241,7 +258,7 @@ def _warnings(done: PosteriorPid, pid: PID, recipe: Recipe) -> list[str]:
     if len(done.log_prior) > 3:
         found.append(
             f"{values}with {len(done.log_prior)} labels what cells blur (about half a nat) exceeds differences of r, "
-            "u1, u2 and s; read means of classes, not samples"
+            "u1, u2 and s; read means of classes, not samples, and those as the rule raw, which no correction reaches"
         )
     absent = [letter for atom, _, letter, _ in ATOMS if abs(getattr(pid, atom)) < ABSENT]
     if absent:

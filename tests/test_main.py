@@ -105,7 +105,7 @@ def test_lsmi_of_symbols_is_a_table_a_file_and_a_list(xor, tmp_path, capsys):
     assert report["variants"]["constant shift"]["synergy"] == pytest.approx(np.log(2), abs=1e-12)
     np.testing.assert_allclose(np.genfromtxt(table, delimiter=",", names=True)["synergy"], np.log(2), atol=1e-12)
     assert main(["quantify", str(xor), *NAMES, "--method", "lsmi", "--permutations", "5"]) == 2
-    assert "permutations is 5: LSMI would have to be trained as many times" in capsys.readouterr().err
+    assert "permutations is 5: lsmi would have to be trained as many times" in capsys.readouterr().err
     assert main(["quantify", str(xor), "--x1", "wide", "--x2", "b", "--y", "c", "--method", "lsmi"]) == 2
     assert "one modality is symbols and the other features" in capsys.readouterr().err
 

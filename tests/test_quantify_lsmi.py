@@ -106,7 +106,7 @@ def test_a_single_class_leaves_nothing_to_lsmi_either():
     [
         ({"x1": X1[:, None]}, 'one modality is symbols and the other features.*kmeans_codes.*method="discrete"'),
         ({"x2": X2 / 1}, "one modality is symbols and the other features"),
-        ({"permutations": 5}, "permutations is 5: LSMI would have to be trained as many times; leave it out, or 0"),
+        ({"permutations": 5}, "permutations is 5: lsmi would have to be trained as many times; leave it out, or 0"),
         ({"method": "discrete", "recipe": Recipe()}, "recipe is for what is learned, and tables are counted"),
         ({"method": "auto", "recipe": Recipe()}, "recipe is for what is learned, and tables are counted"),
         ({"x1": np.full((100, 2), 0.1), "x2": X2[:, None]}, "x1 is constant: it can't inform; look at its source"),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from pidjax import _checks
 from pidjax._precision import in_own_precision
+from pidjax.couplings.certificate import pairwise_sum
 from pidjax.typing import Array, ArrayLike
 
 __all__ = ["Consistent", "consistent"]
@@ -86,8 +87,13 @@ def consistent(log_p: ArrayLike, target: ArrayLike, *, weight: ArrayLike | None 
     reachable = jnp.where(reached, target, 0.0)
     offset = _projected(logits, share, reachable / reachable.sum())
     moved = jax.nn.log_softmax(logits + offset[None])
-    residual = jnp.abs(share @ jnp.exp(moved) - target).max()
+    residual = jnp.abs(mean_of(jnp.exp(moved), share) - target).max()
     return _checks.poison(Consistent(moved, offset, residual), ok)
+
+
+def mean_of(values: Array, share: Array) -> Array:
+    """Weighted mean over the samples ``(n, k)``, summed in pairs: a million samples keep their digits in float32."""
+    return jax.vmap(pairwise_sum, 1)(values * share[:, None])
 
 
 @jax.jit
@@ -103,7 +109,7 @@ def _projected(logits: Array, share: Array, target: Array) -> Array:
 
     def slope(offset: Array, logits: Array, share: Array, target: Array) -> tuple[Array, Array]:
         q = jax.nn.softmax(logits + offset[None])
-        mean = share @ q
+        mean = mean_of(q, share)
         gradient = mean - target
         # Constant offsets change nothing, and labels that don't occur have none: both directions are filled up.
         hessian = jnp.diag(mean) - (q * share[:, None]).T @ q
@@ -136,7 +142,11 @@ def _projected(logits: Array, share: Array, target: Array) -> Array:
         jnp.inf * target.sum(),
     )
     offset = jax.lax.stop_gradient(jax.lax.while_loop(more, step, first)[1])
-    # The value of a last Newton step is nothing new; its derivative is that of the solution.
+    # Of a last Newton step only the derivative is taken: it is that of the solution. Certain posteriors leave the
+    # Hessian singular, so it is lifted a little.
     gradient, hessian = slope(offset, logits, share, target)
-    offset = offset - jnp.linalg.solve(jax.lax.stop_gradient(hessian), gradient)
+    hessian = jax.lax.stop_gradient(hessian)
+    lift = jnp.sqrt(jnp.finfo(logits.dtype).eps) * jnp.diag(jnp.diag(hessian))
+    last = jnp.linalg.solve(hessian + lift, gradient)
+    offset = offset - (last - jax.lax.stop_gradient(last))
     return jnp.where(occurs, offset - (jnp.where(occurs, offset, 0.0).sum() / k), 0.0)

@@ -89,6 +89,7 @@ def class_couplings(
         affinity.ndim == 3 and p1.shape == affinity.shape[1::-1] and p2.shape == affinity.shape[::-2],
         f"affinity has shape {affinity.shape}, p1 {p1.shape}, p2 {p2.shape}; expected (k, n1, n2), (n1, k), (n2, k)",
     )
+    affinity, p1, p2 = (x.astype(jnp.result_type(affinity, p1, p2)) for x in (affinity, p1, p2))
     _checks.require(sweeps >= 1, f"sweeps is {sweeps}; expected at least 1")
     _checks.require(form in FORMS, f"unknown form {form!r}; expected one of {', '.join(FORMS)}")
     seen, seen1, seen2 = jax.lax.stop_gradient((affinity, p1, p2))

@@ -51,7 +51,9 @@ def _grouped_indices(key: Key, groups: np.ndarray, folds: int) -> tuple[np.ndarr
     """The same with whole groups held out: shorter folds are filled up with samples they have already."""
     names, group = np.unique(groups, return_inverse=True)
     _checks.require(
-        len(names) >= folds, f"groups has {len(names)} distinct values for {folds} folds; expected one a fold at least"
+        len(names) >= folds,
+        f"groups has {len(names)} distinct values for {folds} folds; expected one a fold at least: take fewer folds, "
+        f"Recipe(folds={max(len(names), 2)})",
     )
     rank = np.argsort(np.asarray(jax.random.permutation(key, len(names))))
     fold = rank[group] * folds // len(names)

@@ -52,7 +52,7 @@ class Recipe(NamedTuple):
     """
 
     folds: int = 5
-    repeats: int = 1
+    repeats: int = 3
     validation: float = 0.1
     steps: int = 1000
     batch_size: int = 256
@@ -66,7 +66,7 @@ class Recipe(NamedTuple):
     knife_batch_size: int = KNIFE_RECIPE["batch_size"]
 
 
-RECIPE = Recipe(repeats=3)
+RECIPE = Recipe()
 
 
 class PosteriorModels(NamedTuple):
@@ -123,7 +123,7 @@ def fitted_posteriors(
     Example:
         >>> x = jax.random.normal(jax.random.key(0), (600, 2))
         >>> samples = Samples(x[:, :1], x[:, 1:], (x[:, 0] > 0).astype(int))
-        >>> recipe = Recipe(folds=2, steps=200, batch_size=64)
+        >>> recipe = Recipe(folds=2, repeats=1, steps=200, batch_size=64)
         >>> done = fitted_posteriors(jax.random.key(1), samples, classes=2, recipe=recipe)
         >>> print(done.log_posterior["x1x2"].shape, bool(done.quality["x1"].accuracy > 0.97))
         (600, 2) True
@@ -175,7 +175,7 @@ def unseen_posteriors(
     Example:
         >>> x = jax.random.normal(jax.random.key(0), (600, 2))
         >>> samples = Samples(x[:, :1], x[:, 1:], (x[:, 0] > 0).astype(int))
-        >>> recipe = Recipe(folds=2, steps=200, batch_size=64)
+        >>> recipe = Recipe(folds=2, repeats=1, steps=200, batch_size=64)
         >>> models = fitted_posteriors(jax.random.key(1), samples, classes=2, recipe=recipe).models
         >>> few = jax.tree.map(lambda leaf: leaf[:5], samples)
         >>> unseen_posteriors(models, few, classes=2, recipe=recipe)["x1"].shape

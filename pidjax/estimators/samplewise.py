@@ -34,7 +34,7 @@ from pidjax.typing import Array, ArrayLike, Key, Samples
 
 __all__ = ["FittedLsmi", "LsmiModels", "LsmiValues", "components", "fitted_lsmi", "unseen_lsmi"]
 
-RECIPE = Recipe()
+RECIPE = Recipe(repeats=1)  # densities cost more than a repeat of classifiers gains
 
 
 class LsmiValues(NamedTuple):

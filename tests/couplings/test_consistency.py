@@ -52,6 +52,16 @@ def test_a_weight_of_two_is_the_sample_twice_and_a_weight_of_zero_none():
     np.testing.assert_allclose(consistent(log_p, TARGET, weight=weight).offset, twice.offset, atol=1e-12)
 
 
+@pytest.mark.parametrize("n", [4, 64, 1024])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_certain_posteriors_of_that_mean_stay_as_they_are(n, dtype):
+    """Their Hessian is singular: nothing may be divided by it."""
+    certain = np.where(np.arange(n)[:, None] % 2 == np.arange(2), 0.0, -87.0).astype(dtype)
+    done = consistent(certain, np.array([0.5, 0.5]))
+    np.testing.assert_allclose(np.exp(done.log_posterior), np.exp(certain), atol=1e-6)
+    assert done.residual < 1e-6
+
+
 def test_labels_of_probability_zero_are_taken_out():
     done = consistent(posteriors(), np.array([0.4, 0.6, 0.0]))
     assert np.all(done.log_posterior[:, 2] == -np.inf)
