@@ -130,9 +130,7 @@ class Data:
             name: float(self.fitted.quality[name].log_loss + self.log_posteriors[name][rows, self.y].mean())
             for name in HEADS
         }
-        variants = {
-            name: {atom: float(getattr(pid, atom)) for atom in ATOMS} for name, pid in done.variants.items()
-        }
+        variants = {name: {atom: float(getattr(pid, atom)) for atom in ATOMS} for name, pid in done.variants.items()}
         return {
             "pid": done.pid, "gap": float(done.gap), "retained": float(done.retained), "gaps": gaps,
             "drift": float(done.drift.redundancy), "variants": variants,

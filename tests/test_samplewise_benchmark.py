@@ -176,3 +176,9 @@ def test_every_name_is_known():
     assert {*summarise.SAMPLEWISE_NAMES} == {*samplewise.SOLVERS} == {"pidjax", *samplewise_peers.LOADERS}
     assert {*summarise.WORKS, "entropy"} == {*samplewise.JUDGED} == {*samplewise.POINTWISE}
     assert {*summarise.ATOMS} == {*samplewise.ATOMS}
+
+
+def test_the_readme_shows_the_rows_that_are_committed():
+    rows = [json.loads(line) for line in (FOLDER / "samplewise.jsonl").read_text().splitlines()]
+    readme = (ROOT / "README.md").read_text()
+    assert summarise.rewritten(readme, summarise.samplewise(rows), "samplewise") == readme
