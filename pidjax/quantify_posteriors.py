@@ -76,7 +76,11 @@ def posteriors_report(question: Question, recipe: Recipe | None, method: str) ->
             )
         rule = "exact" if labels.size <= 2 else "ratio"
         solved = done if rule in done.variants else _decomposed(cell_key, (p1, p2, p12), labels)
-        interval = bootstrap_interval(solved.variants[rule], jax.tree.map(np.asarray, drawn))
+        centre, drawn = solved.variants[rule], jax.tree.map(np.asarray, drawn)
+        if best == "halves" and method not in LEARNED:  # the bias is corrected already: only the spread is taken
+            rule, centre = best, pid
+            drawn = jax.tree.map(lambda draws, at: draws - draws.mean() + at, drawn, pid)
+        interval = bootstrap_interval(centre, drawn)
     if question.permutations:
         null = permutation_null(pid, _permuted(null_key, samples, labels, recipe, groups, question))
     legal = _legal(done.information, done.information.x1 + done.information.x2 - pid.redundancy)
