@@ -17,7 +17,15 @@ _MOST_STEPS = 50  # of Newton's method; separated labels would use any number
 
 
 def cross_entropy(log_p: Array, y: Array) -> Array:
-    """``-log p(y)`` of each sample: ``(n, k)`` and ``(n,)`` to ``(n,)`` nats."""
+    """``-log p(y)`` of each sample.
+
+    Args:
+        log_p: log posteriors ``(n, k)``.
+        y: labels ``(n,)`` in ``[0, k)``; not checked.
+
+    Returns:
+        ``(n,)`` nats.
+    """
     return -jnp.take_along_axis(log_p, y[:, None], 1)[:, 0]
 
 

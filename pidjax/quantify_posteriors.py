@@ -1,5 +1,6 @@
 """The roof of the exact route: features in, classifiers trained, a ``Report`` of the posteriors' decomposition out."""
 
+import functools
 import math
 from typing import Any
 
@@ -83,11 +84,10 @@ def posteriors_report(question: Question, recipe: Recipe | None, method: str) ->
         interval = bootstrap_interval(centre, drawn)
     if question.permutations:
         null = permutation_null(pid, _permuted(null_key, samples, labels, recipe, groups, question))
-    legal = _legal(done.information, done.information.x1 + done.information.x2 - pid.redundancy)
     if min(jax.tree.leaves(pid)) < -max(ROUNDING, 10 * float(done.gap)):
-        variants["within the legal range"] = legal
+        variants["within the legal range"] = _legal(done.information, pid.mi1 + pid.unique2)
     found = [*labels.warnings, *weak_classifiers(done.information, labels, len(question.y))]
-    found += _warnings(done, pid, recipe)
+    found += _warnings(done, pid)
     i1, i2, i12 = (_gain(done, own, labels.codes) for own in done.log_posterior)
     return Report(
         pid=pid,
@@ -134,6 +134,11 @@ def _numbers(x: np.ndarray, name: str) -> np.ndarray:
     return features(x, name)
 
 
+# Built once for each number of labels: an estimator is static by identity, and each new one compiles anew.
+_alignment = functools.cache(lambda classes: batch_alignment(classes=classes))
+_networks = functools.cache(lambda classes: dual_networks(classes=classes))
+
+
 def _by_networks(key: Any, done: PosteriorPid, labels: Symbols, method: str) -> tuple[PID, PID, str]:
     """The decomposition at a learned bound of the union, the values of samples, and what it is in words."""
     n = len(labels.codes)
@@ -142,12 +147,12 @@ def _by_networks(key: Any, done: PosteriorPid, labels: Symbols, method: str) -> 
     i1, i2, i12 = done.information
     with jax.enable_x64(False):
         if method == "batch":
-            alignment = batch_alignment(classes=labels.size)
+            alignment = _alignment(labels.size)
             state = fit(alignment.estimator, key, samples, **_fitting(batch.RECIPE, n)).state
             union = float(batch_union(alignment, state, samples, batch_size=min(n, batch.RECIPE["batch_size"])).upper)
             words = "union by BATCH, an upper bound: R and S are at least this, U1 and U2 at most"
             return from_union(i1, i2, i12, union), done.pointwise(labels.codes), words
-        networks = dual_networks(classes=labels.size)
+        networks = _networks(labels.size)
         state = fit(networks.estimator, key, samples, **_fitting(dual.RECIPE, n)).state
         union = float(dual_union(networks, state, samples).lower)
         each = np.asarray(pointwise_union(networks, state, samples, samples), np.float64)
@@ -237,7 +242,7 @@ def _diagnostics(
     return found
 
 
-def _warnings(done: PosteriorPid, pid: PID, recipe: Recipe) -> list[str]:
+def _warnings(done: PosteriorPid, pid: PID) -> list[str]:
     found = []
     if done.retained < LITTLE_KEPT:
         found.append(
@@ -247,11 +252,6 @@ def _warnings(done: PosteriorPid, pid: PID, recipe: Recipe) -> list[str]:
     if abs(done.drift.redundancy) > LARGE_DRIFT:
         found.append(
             f"R moved by {float(done.drift.redundancy):.3f} nats from half the cells to all: trust no digit below that"
-        )
-    if done.residual > 1e-3:
-        found.append(
-            f"the posteriors could not be reconciled with the shares of the labels (by {float(done.residual):.1g}): "
-            "some label is one that no classifier believes in"
         )
     if pid.synergy < -ABSENT:
         found.append(

@@ -66,7 +66,14 @@ def codebook(key: Key, p: Array, weight: Array, *, cells: int) -> Array:
 
 
 def cells_of(p: Array, centres: Array) -> Array:
-    """The number of each posterior's cell: ``(n, k)`` and ``(cells, k)`` to ``(n,)``.
+    """The cell that each posterior falls into: that of the nearest centre.
+
+    Args:
+        p: posteriors ``(n, k)``.
+        centres: of ``codebook``, ``(cells, k)``.
+
+    Returns:
+        ``(n,)`` integers in ``[0, cells)``.
 
     Example:
         >>> print(cells_of(jnp.array([[0.9, 0.1], [0.2, 0.8]]), jnp.array([[0.1, 0.9], [0.8, 0.2]])))

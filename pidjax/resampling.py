@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pidjax.bootstrap import REPLICATE_TOL
 from pidjax.couplings.broja import broja
 from pidjax.joint import joint_pmf
 from pidjax.pid import PID, Interval
@@ -17,8 +18,6 @@ __all__ = ["bootstrap_interval", "permutation_null", "plug_in_warnings", "replic
 # The plug-in bias of I(X1,X2;Y), as a share of H(Y), above which it is worth a warning.
 BIAS_SHARE = 0.05
 
-# Replicates measure spread, not the fourth digit: solved to this gap (nats), they take half the steps.
-REPLICATE_TOL = 1e-6
 # Memory that the replicates solved side by side may take: about a cache, since on a CPU more only costs time.
 REPLICATE_BYTES = 2**25
 

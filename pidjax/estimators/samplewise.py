@@ -189,10 +189,6 @@ def fitted_lsmi(
     References:
         arXiv 2506.17248 (LSMI; there without cross-fitting, calibration or whitening).
     """
-    _checks.require(
-        samples.x1 is not None and samples.x2 is not None and samples.y is not None,
-        "samples lacks x1, x2 or y; a decomposition takes all three",
-    )
     two = _densities(recipe.kernels, recipe.knife_steps)
     posteriors = fitted_posteriors(jax.random.fold_in(key, 0), samples, classes=classes, recipe=recipe, groups=groups)
     y, ok = _checks.labels(samples.y, classes=classes)
