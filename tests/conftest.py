@@ -1,7 +1,9 @@
 """What every test shares. The user's x64 flag is left off: NumPy float64 in an eager call must answer in float64."""
 
+import gc
 import importlib.metadata
 import os
+import pathlib
 import re
 
 # Before jax: one backend, so the same numbers on every machine; BLAS threads as the command line sets them (see there).
@@ -16,6 +18,8 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+MOST_MAPS = 15_000
 
 # Measured: these take longest, most of it in XLA's compiler, and each has a quicker sibling that stays. They count as
 # slow, so that everybody's run stays short; .ci/run runs them all.
@@ -99,6 +103,19 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if SLOW.search(item.nodeid):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs():
+    """Forget compiled programs between files: a process may map 65,530 pieces of memory, and each takes a few.
+
+    At the limit XLA's compiler dies of a segmentation fault (seen after two thirds of the slow tests).
+    """
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
