@@ -4,8 +4,13 @@ All quantities are in nats; joints are ``p[x1, x2, y]``, target last. ``quantify
 numbers, ``broja`` the exact solver under it.
 """
 
-from pidjax import datasets, estimators
+from pidjax import applications, datasets, estimators
+from pidjax.accuracy import AccuracyBounds, accuracy_bounds
+from pidjax.bounds import SynergyBounds, disagreement, disagreement_bounds, synergy_bounds
 from pidjax.couplings.broja import Solution, broja, union_information
+from pidjax.couplings.maximum_entropy import MaximumEntropy, maximum_entropy
+from pidjax.couplings.minimum_entropy import GreedyCoupling, greedy_coupling, majorisation_meet, maximal_information
+from pidjax.couplings.reconciliation import Reconciliation, reconciled_tables
 from pidjax.estimators.lsmi import constant_shift, lsmi, lsmi_from_joint
 from pidjax.info import (
     Informations,
@@ -22,40 +27,59 @@ from pidjax.pid import PID, Interval, agreement, from_union, sandwich
 from pidjax.pointwise import Pointwise
 from pidjax.posteriors import PosteriorPid, pid_from_posteriors
 from pidjax.quantify import quantify
+from pidjax.quantify_unpaired import quantify_unpaired
 from pidjax.report import Null, Report
 from pidjax.typing import Samples
+from pidjax.unpaired import BoundsReport
 
 __all__ = [
     "PID",
+    "AccuracyBounds",
+    "BoundsReport",
+    "GreedyCoupling",
     "Informations",
     "Interval",
+    "MaximumEntropy",
     "Null",
     "Pointwise",
     "PosteriorPid",
+    "Reconciliation",
     "Report",
     "Samples",
     "Solution",
+    "SynergyBounds",
+    "accuracy_bounds",
     "agreement",
+    "applications",
     "broja",
     "conditional_entropy",
     "conditional_mutual_information",
     "constant_shift",
     "datasets",
+    "disagreement",
+    "disagreement_bounds",
     "entropy",
     "estimators",
     "from_union",
+    "greedy_coupling",
     "informations",
     "joint_pmf",
     "kmeans_codes",
     "lattice_from_joint",
     "lsmi",
     "lsmi_from_joint",
+    "majorisation_meet",
+    "maximal_information",
+    "maximum_entropy",
     "mutual_information",
     "pid_from_posteriors",
     "pointwise_lattice",
     "quantify",
+    "quantify_unpaired",
     "quantile_codes",
+    "reconciled_tables",
     "sandwich",
+    "synergy_bounds",
     "to_bits",
     "union_information",
 ]

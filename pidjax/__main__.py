@@ -1,4 +1,4 @@
-"""The command line: ``pidjax quantify FILE ...`` and ``pidjax demo``."""
+"""The command line: ``pidjax quantify FILE ...``, ``pidjax bounds FILE ...`` and ``pidjax demo``."""
 
 import argparse
 import contextlib
@@ -20,7 +20,9 @@ import numpy as np
 from pidjax import _checks
 from pidjax.pointwise import panels
 from pidjax.quantify import DISCRETISERS, METHODS, quantify
+from pidjax.quantify_unpaired import UNPAIRED_METHODS, quantify_unpaired
 from pidjax.report import Report
+from pidjax.unpaired import BoundsReport
 
 __all__ = ["main"]
 
@@ -38,6 +40,11 @@ would give (the null). From features classifiers are trained, each sample judged
 and their posteriors decomposed; --bins 8 makes symbols of features instead. --method lsmi gives values of
 single samples in its own definition; its means may be negative, and the published shift of them is shown."""
 
+_BOUNDS = """\
+Two modalities that were never labelled together: a sample of (x1, y), another of (x2, y), and pairs
+(x1, x2) without labels. Redundancy and uniquenesses follow from the first two; the synergy is bounded from
+below and above, and with it the accuracy that a model of both could have: is it worth collecting pairs?"""
+
 _EXAMPLES = """\
 examples:
   pidjax demo
@@ -51,6 +58,8 @@ examples:
 
   pidjax quantify clips.npz --x1 audio --x2 video --y label --method lsmi --plot-samples a.png
       LSMI: learned, for each sample; which classes are redundant, which take both
+  pidjax bounds data.npz --x1 a --y1 la --x2 v --y2 lv --pairs1 pa --pairs2 pv
+      no labelled pairs: a with its labels, v with its own, and pairs without; bounds on the synergy
 
 Set JAX_COMPILATION_CACHE_DIR to a folder, and later runs are spared the compilation."""
 
@@ -85,13 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         _check_outputs(options)
-        x1, x2, y, *groups = options.load(options)
-        settings = ("method", "discretise", "bins", "bootstrap", "permutations")
+        arrays = options.load(options)
         with _progress() as progress:
-            report = quantify(
-                x1, x2, y, key=jax.random.key(options.seed), progress=progress, groups=groups[0] if groups else None,
-                **{name: getattr(options, name) for name in settings},
-            )  # fmt: skip
+            report = options.work(arrays, options, progress)
         _write(dataclasses.replace(report, seed=options.seed), options)
     except _REFUSALS as error:
         print(f"pidjax: {error}", file=sys.stderr)
@@ -99,8 +104,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+Progress = Callable[[str], None] | None
+
+
+def _quantify(arrays: list[np.ndarray], options: argparse.Namespace, progress: Progress) -> Report:
+    x1, x2, y, *groups = arrays
+    settings = ("method", "discretise", "bins", "bootstrap", "permutations")
+    return quantify(
+        x1, x2, y, key=jax.random.key(options.seed), progress=progress, groups=groups[0] if groups else None,
+        **{name: getattr(options, name) for name in settings},
+    )  # fmt: skip
+
+
+def _bounds(arrays: list[np.ndarray], options: argparse.Namespace, progress: Progress) -> BoundsReport:
+    x1, y1, x2, y2, u1, u2 = arrays
+    settings = ("method", "discretise", "bins", "bootstrap")
+    given = {name: getattr(options, name) for name in settings if getattr(options, name) is not None}
+    return quantify_unpaired(
+        (x1, y1), (x2, y2), (u1, u2), key=jax.random.key(options.seed), progress=progress, **given
+    )  # fmt: skip
+
+
 def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+    common = argparse.ArgumentParser(add_help=False)
+    add = common.add_argument
+    add("--bits", action="store_true", help="show bits only; the JSON stays in nats")
+    add("--json", type=Path, metavar="OUT", help="write the report as JSON")
+    add("--plot", type=Path, metavar="OUT.png", help="draw the report (needs pip install pidjax[plot])")
+    add("--bootstrap", type=int, default=200, metavar="N", help="replicates for intervals; 0: none (200)")
+    add("--seed", type=int, default=0, metavar="N", help="same seed, same answer (default 0)")
+
+    shared = argparse.ArgumentParser(add_help=False, parents=[common])
     add = shared.add_argument
     add(
         "--method", choices=METHODS, default="auto",
@@ -112,14 +146,9 @@ def _parser() -> argparse.ArgumentParser:
         help="how features become symbols; quantile is for one column, none refuses features (kmeans)",
     )  # fmt: skip
     add("--bins", type=int, metavar="N", help="symbols that features become (discrete; default 20)")
-    add("--bits", action="store_true", help="show bits only; the JSON stays in nats")
-    add("--json", type=Path, metavar="OUT", help="write the report as JSON")
-    add("--plot", type=Path, metavar="OUT.png", help="draw the report (needs pip install pidjax[plot])")
     add("--per-sample", type=Path, metavar="OUT.csv", help="write each sample's atoms; list where they are largest")
     add("--plot-samples", type=Path, metavar="OUT.png", help="draw the samples' atoms, class by class (as --plot)")
-    add("--bootstrap", type=int, default=200, metavar="N", help="replicates for intervals; 0: none (200)")
     add("--permutations", type=int, metavar="N", help="for the null (200 of tables; else 0: each trains anew)")
-    add("--seed", type=int, default=0, metavar="N", help="same seed, same answer (default 0)")
 
     layout: dict[str, Any] = {
         "description": _DESCRIPTION,
@@ -127,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         "formatter_class": argparse.RawDescriptionHelpFormatter,
     }
     parser = argparse.ArgumentParser(prog="pidjax", **layout)
-    commands = parser.add_subparsers(required=True, metavar="{quantify,demo}")
+    commands = parser.add_subparsers(required=True, metavar="{quantify,bounds,demo}")
     command = commands.add_parser("quantify", parents=[shared], help="decompose arrays of a file", **layout)
     command.add_argument("file", metavar="FILE", type=Path, help=".npz, or .csv with a header row")
     for name, what in (("x1", "first modality"), ("x2", "second modality"), ("y", "label")):
@@ -135,9 +164,31 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--groups", metavar="NAME", help="what the bootstrap draws whole (speakers, say): array or column"
     )
-    command.set_defaults(load=_load, epilogue=None)
+    command.set_defaults(load=_load, work=_quantify, names=("x1", "x2", "y", "groups"), epilogue=None)
+
+    command = commands.add_parser(
+        "bounds", parents=[common], help="bound the interactions of modalities without labelled pairs",
+        **layout | {"description": _BOUNDS},
+    )  # fmt: skip
+    command.add_argument("file", metavar="FILE", type=Path, help=".npz")
+    own = ("x1", "y1", "x2", "y2", "pairs1", "pairs2")
+    told = (
+        "first modality, where labelled", "its labels", "second modality, where labelled", "its labels",
+        "first modality of the pairs", "second modality of the pairs",
+    )  # fmt: skip
+    for name, what in zip(own, told, strict=True):
+        command.add_argument(f"--{name}", metavar="NAME", required=True, help=f"{what}: array")
+    add = command.add_argument
+    add(
+        "--method", choices=UNPAIRED_METHODS, default="auto",
+        help="discrete for tables, posteriors for features (auto chooses, and takes --bins for a wish for tables)",
+    )  # fmt: skip
+    add("--discretise", choices=("kmeans", "quantile"), help="how features become symbols (kmeans)")
+    add("--bins", type=int, metavar="N", help="symbols that features become (discrete; default 20)")
+    command.set_defaults(load=_load, work=_bounds, names=own, epilogue=None, per_sample=None, plot_samples=None)
+
     command = commands.add_parser("demo", parents=[shared], help="decompose scikit-learn's digits", **layout)
-    command.set_defaults(load=_digits, epilogue=_HOW_TO_READ)
+    command.set_defaults(load=_digits, work=_quantify, epilogue=_HOW_TO_READ)
     return parser
 
 
@@ -167,9 +218,9 @@ def _progress() -> Iterator[Callable[[str], None] | None]:
         yield status.update
 
 
-def _write(report: Report, options: argparse.Namespace) -> None:
+def _write(report: Report | BoundsReport, options: argparse.Namespace) -> None:
     print(report.table(bits=options.bits))
-    samples: Any = report.pointwise
+    samples: Any = getattr(report, "pointwise", None)
     _checks.require(
         samples is not None or (options.per_sample is None and options.plot_samples is None),
         f"{report.method} gives no values of single samples; leave out --per-sample and --plot-samples",
@@ -204,8 +255,12 @@ def _load(options: argparse.Namespace) -> list[np.ndarray]:
         suffix in (".npz", ".csv"),
         f"{path} is neither .npz nor .csv; save arrays with numpy.savez('data.npz', x1=..., x2=..., y=...)",
     )
+    _checks.require(
+        suffix == ".npz" or options.work is _quantify,
+        f"{path} has one row for every sample, but three samples differ in length; save arrays with numpy.savez",
+    )
     _checks.require(path.is_file(), f"there is no file {path}; look at the path and the current folder")
-    names = [name for name in (options.x1, options.x2, options.y, options.groups) if name is not None]
+    names = [name for option in options.names if (name := getattr(options, option)) is not None]
     return (_from_npz if suffix == ".npz" else _from_csv)(path, names)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "label_symbols",
     "modality_symbols",
     "named",
+    "numbers",
     "weak_classifiers",
 ]
 
@@ -224,3 +225,18 @@ def features(x: np.ndarray, name: str) -> np.ndarray:
     varies = (columns != columns[0]).any(0)
     _checks.require(bool(varies.any()), f"{name} is constant: it can't inform; look at its source, or drop it")
     return np.where(varies, centred / np.where(varies, deviation, 1), 0).reshape(x.shape if x.ndim > 1 else (-1, 1))
+
+
+def numbers(x: np.ndarray, name: str) -> np.ndarray:
+    """Standardised features; symbols as indicators."""
+    if are_names(x):
+        codes, size, _ = named(x, name)
+        _checks.require(
+            size <= 1000,
+            f"{name} has {size} symbols; expected at most 1000 for a classifier to tell apart: if these are "
+            f"measurements rather than names, pass them as features, {name}[:, None]",
+        )
+        _checks.require(size > 1, f"{name} is constant: it can't inform; look at its source, or drop it")
+        indicators = np.eye(size)[codes]
+        return indicators - indicators.mean(0)
+    return features(x, name)

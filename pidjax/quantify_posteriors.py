@@ -16,7 +16,7 @@ from pidjax.estimators.dual import dual_networks, dual_union, pointwise_union
 from pidjax.estimators.fit import fit
 from pidjax.estimators.fitted import HEADS, RECIPE, FittedPosteriors, Recipe, fitted_posteriors
 from pidjax.info import Informations
-from pidjax.inputs import Question, Symbols, are_names, features, named, weak_classifiers
+from pidjax.inputs import Question, Symbols, numbers, weak_classifiers
 from pidjax.pid import PID, from_union
 from pidjax.pointwise import ATOMS, Pointwise
 from pidjax.posteriors import MOST_UNQUANTISED, PosteriorPid, pid_from_posteriors
@@ -40,7 +40,7 @@ ABSENT = 0.01  # nats: an atom that may as well be 0
 def posteriors_report(question: Question, recipe: Recipe | None, method: str) -> Report:
     """The report of ``quantify`` with one of ``METHODS``."""
     recipe = recipe or RECIPE
-    x1, x2 = (_numbers(x, name) for x, name in ((question.x1, "x1"), (question.x2, "x2")))
+    x1, x2 = (numbers(x, name) for x, name in ((question.x1, "x1"), (question.x2, "x2")))
     labels, clusters = question.labels, question.clusters
     groups = clusters and clusters.codes
     n, most = len(question.y), {"unquantised": MOST_UNQUANTISED}.get(method, MOST_SAMPLES)
@@ -117,21 +117,6 @@ _WORDS = {
     "ratio": "quantised, corrected for what cells lose",
     "halves": "quantised, corrected for what cells lose and for sampling",
 }
-
-
-def _numbers(x: np.ndarray, name: str) -> np.ndarray:
-    """Standardised features; symbols as indicators."""
-    if are_names(x):
-        codes, size, _ = named(x, name)
-        _checks.require(
-            size <= 1000,
-            f"{name} has {size} symbols; expected at most 1000 for a classifier to tell apart: if these are "
-            f"measurements rather than names, pass them as features, {name}[:, None]",
-        )
-        _checks.require(size > 1, f"{name} is constant: it can't inform; look at its source, or drop it")
-        indicators = np.eye(size)[codes]
-        return indicators - indicators.mean(0)
-    return features(x, name)
 
 
 # Built once for each number of labels: an estimator is static by identity, and each new one compiles anew.

@@ -28,7 +28,8 @@ class Null(NamedTuple):
     p_value: PID
 
 
-def _versions() -> dict[str, str]:
+def found_versions() -> dict[str, str]:
+    """Of python, pidjax and what it stands on."""
     found = {"python": platform.python_version()}
     for package in ("pidjax", "jax", "jaxlib", "numpy", "ott-jax"):
         try:
@@ -105,7 +106,7 @@ class Report:
     certified: str = "this table"
     diagnostics: dict[str, float] = field(default_factory=dict)
     pointwise: Pointwise | None = None
-    versions: dict[str, str] = field(default_factory=_versions)
+    versions: dict[str, str] = field(default_factory=found_versions)
 
     def __post_init__(self) -> None:
         for name in ("pid", "gap", "information", "label_entropy", "interval", "null"):

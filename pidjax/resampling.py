@@ -1,6 +1,7 @@
 """Error bars of a table: bootstrap replicates, permuted labels, and what is read from both."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -113,19 +114,20 @@ def _solved_replicates(
     return jax.lax.map(one, (keys, permute), batch_size=batch)
 
 
-def bootstrap_interval(estimate: PID, draws: PID) -> Interval:
-    """The replicates' 95 % spread about the bias-corrected estimate, cut at 0.
+def bootstrap_interval(estimate: Any, draws: Any, *, least: float = 0.0) -> Interval:
+    """The replicates' 95 % spread about the bias-corrected estimate, cut at ``least``.
 
     Resampling adds the plug-in bias once more, so the mean of the replicates less the estimate measures it. Of four
     rules (percentile; recentred on the estimate; reflected; this one), this came closest to 95 % on tables of 8 to
     100 cells with 200 to 3000 samples: 82 to 99 %, lowest where the bias is largest.
 
     Args:
-        estimate: the estimate, scalars.
-        draws: bootstrap replicates, leaves ``(bootstrap,)``, solved to 1e-6 nats.
+        estimate: the estimate: a ``PID``, or another tree, of scalars.
+        draws: bootstrap replicates, the same tree with leaves ``(bootstrap,)``, solved to 1e-6 nats.
+        least: no value is below.
 
     Returns:
-        ``Interval`` of two ``PID`` of floats, widened by 1e-6.
+        ``Interval`` of two such trees of floats, widened by 1e-6.
 
     Example:
         >>> draws = np.linspace(1.9, 2.5, 101)  # 0.2 above the estimate of 2, so centred 0.2 below it
@@ -135,10 +137,10 @@ def bootstrap_interval(estimate: PID, draws: PID) -> Interval:
         (1.515, 2.085)
     """
 
-    def end(level: float, slack: float) -> PID:
+    def end(level: float, slack: float) -> Any:
         def one(value: Array, draws: np.ndarray) -> float:
             corrected = float(value) - (np.mean(draws) - float(value))
-            return max(float(corrected + np.quantile(draws, level) - np.mean(draws) + slack), 0.0)
+            return max(float(corrected + np.quantile(draws, level) - np.mean(draws) + slack), least)
 
         return jax.tree.map(one, estimate, draws)
 
