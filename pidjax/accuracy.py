@@ -89,6 +89,9 @@ def accuracy_bounds(information: ArrayLike | Interval, p_y: ArrayLike, *, at_lea
             "0 <= lower <= upper <= H(Y): an upper bound is cut by hand, jnp.minimum(upper, entropy(p_y))"
         ),
     )
+    ok &= _checks.ensure(
+        (floor >= 0) & (floor <= 1), lambda: f"at_least is {float(floor):g}; expected an accuracy between 0 and 1"
+    )
     # Past the check only rounding is cut.
     open_least, open_most = (jnp.clip(entropy - end, 0.0, entropy) for end in (most, least))
     labels = (p_y > 0).sum()
@@ -107,7 +110,8 @@ def accuracy_bounds(information: ArrayLike | Interval, p_y: ArrayLike, *, at_lea
 def _least_error(equivocation: Array, labels: Array) -> Array:
     """The smallest error that Fano's inequality allows, by halving; its derivative is that of the inverse."""
     log_others = jnp.log(jnp.maximum(labels - 1, 1.0))
-    target = jax.lax.stop_gradient(equivocation)
+    # Less what rounding may have added to it: the curve is flat where nothing is told.
+    target = jax.lax.stop_gradient(equivocation) * (1 - 8 * jnp.finfo(equivocation.dtype).eps)
 
     def left(e: Array) -> Array:
         return -xlogx(e) - xlogx(1 - e) + e * log_others
@@ -123,4 +127,5 @@ def _least_error(equivocation: Array, labels: Array) -> Array:
     inside = (error > 0) & (error < 1 - 1 / labels)
     e = jnp.where(inside, error, 0.25)
     slope = jnp.log1p(-e) - jnp.log(e) + log_others
-    return error + jnp.where(inside & (slope > 0), (equivocation - target) / jnp.where(slope > 0, slope, 1.0), 0.0)
+    moved = equivocation - jax.lax.stop_gradient(equivocation)
+    return error + jnp.where(inside & (slope > 0), moved / jnp.where(slope > 0, slope, 1.0), 0.0)

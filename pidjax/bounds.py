@@ -171,8 +171,9 @@ def _bounds(p1: Array, p2: Array, p12: Array, divergence: Array, moved: Array, t
     alpha = jnp.sum(p12 * _distance(_posterior(p1), _posterior(p2)))
     # At the upper end of the union all uniquenesses are at theirs, and the bounds below at their lowest.
     loose, sharp = _disagreement_bounds(alpha, known.unique1 + gap, known.unique2 + gap)
+    least = h_y + h12 - greatest.upper
     lower_bounds = {
-        "redundancy": h_y + h12 - greatest.upper - (union.lower + gap),
+        "redundancy": least - (union.lower + gap),
         "disagreement": loose,
         "disagreement_sharp": sharp,
         "zero": jnp.zeros_like(loose),
@@ -185,7 +186,7 @@ def _bounds(p1: Array, p2: Array, p12: Array, divergence: Array, moved: Array, t
         lower_bounds=lower_bounds,
         upper_bounds=upper_bounds,
         pid=known,
-        information=Interval(union.lower + gap + lower, union.lower + upper),
+        information=Interval(jnp.maximum(least, union.lower + lower), union.lower + upper),
         disagreement=alpha,
         gap=gap + jax.lax.stop_gradient(greatest.gap),
         divergence=divergence,
@@ -280,11 +281,19 @@ def disagreement_bounds(
         arXiv 2306.04539, theorem 2, whose constant is not given for this distance: with 1, as in its published code,
         it is no bound; 1/4 is what the proof yields.
     """
-    alpha, unique1, unique2 = (jnp.asarray(_checks.as_float(x, "alpha")) for x in (alpha, unique1, unique2))
-    excess = sum(jnp.sqrt(jnp.asarray(_checks.as_float(e, "errors"))) for e in errors)
+    named = (("alpha", alpha), ("unique1", unique1), ("unique2", unique2))
+    alpha, unique1, unique2 = (jnp.asarray(_checks.as_float(x, name)) for name, x in named)
+    first, second = (jnp.asarray(_checks.as_float(e, "errors"), alpha.dtype) for e in errors)
+    seen = jax.lax.stop_gradient((alpha, first, second))
+    ok = _checks.ensure(
+        jnp.stack([jnp.logical_not(x < 0).all() & jnp.isfinite(x).all() for x in seen]).all(),
+        lambda: f"alpha is {alpha}, errors {first} and {second}; expected mean squared distances, >= 0",
+    )
+    excess = _root(first) + _root(second)
     root = jnp.maximum(_root(alpha) - excess, 0.0)
-    loose, sharp = _disagreement_bounds(root**2, unique1, unique2)
-    return {"disagreement": loose, "disagreement_sharp": sharp}
+    reduced = jnp.where(excess > 0, root**2, alpha)  # without errors as it is, derivative included
+    loose, sharp = _disagreement_bounds(reduced, unique1, unique2)
+    return _checks.poison({"disagreement": loose, "disagreement_sharp": sharp}, ok)
 
 
 def _root(x: Array) -> Array:

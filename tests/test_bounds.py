@@ -260,7 +260,12 @@ def test_what_classifiers_err_is_taken_off_the_disagreement():
 
 
 def test_bounds_of_an_unknown_disagreement_are_unknown_and_float32_is_kept():
-    assert np.isnan(list(disagreement_bounds(np.nan, 0.0, 0.0).values())).all()
+    with pytest.raises(ValueError, match="alpha is nan"):
+        disagreement_bounds(np.nan, 0.0, 0.0)
+    with pytest.raises(ValueError, match="expected mean squared distances"):
+        disagreement_bounds(0.1, 0.0, 0.0, errors=(-0.1, 0.0))
+    inside = jax.jit(disagreement_bounds)(np.nan, 0.0, 0.0)
+    assert np.isnan(list(inside.values())).all()
     single = disagreement_bounds(*np.float32([0.25, 0.01, 0.02]))
     assert {value.dtype for value in single.values()} == {np.dtype(np.float32)}
 

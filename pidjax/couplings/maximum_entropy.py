@@ -10,7 +10,6 @@ crawls, since the marginals force cells to be empty, it still gains a factor a s
 says how to move ``r = p(x1,x2) softmax_y(a + b)`` onto the marginals, which is where the lower end comes from.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +29,7 @@ _MOST_STEPS = 80
 # step, a constant then, is too short.
 _LENGTHS = (1.0, 0.0, 0.25, 2.0, 4.0, 8.0)
 _LARGEST_MOVE = 4.0
+_LONGEST = 64.0
 
 
 class MaximumEntropy(NamedTuple):
@@ -37,11 +37,12 @@ class MaximumEntropy(NamedTuple):
 
     Attributes:
         joint: ``r[x1, x2, y]``, non-negative, whose marginals are those given up to ``residual``.
-        lower: the entropy of ``joint``, less what ``residual`` may have added: at most the greatest.
+        lower: the entropy of ``joint``, less what a total variation of ``residual`` may add to it: at most the
+            greatest up to that residual's effect on three tables at once, about its product with the potentials.
         upper: at least the entropy of any joint with these marginals, whatever the optimiser did; with the envelope
             gradient.
-        residual: how far the marginals of ``joint`` are from those given, summed over all three. If it stays large
-            (and ``upper`` falls without end), no joint has these marginals.
+        residual: how far the marginals of ``joint`` are from those given, summed over all three. Infinite where no
+            joint near them was found: if ``upper`` then falls without end, none has these marginals.
         potentials: ``a (n1, k)`` and ``b (n2, k)``, those of ``upper``; 0 in empty cells.
         steps: Newton steps taken.
     """
@@ -57,8 +58,8 @@ class MaximumEntropy(NamedTuple):
     @in_own_precision
     def gap(self) -> Array:
         """``upper - lower``, infinite where the input was refused."""
-        gap = jnp.asarray(self.upper - self.lower)
-        return jnp.where(jnp.isnan(gap), jnp.inf, gap)
+        found = jnp.isfinite(self.lower) & jnp.isfinite(self.upper)
+        return jnp.where(found, jnp.where(found, self.upper, 0.0) - jnp.where(found, self.lower, 0.0), jnp.inf)
 
 
 @in_own_precision
@@ -120,7 +121,7 @@ def checked_marginals(p_x1y: ArrayLike, p_x2y: ArrayLike, p_x1x2: ArrayLike, *, 
     )
     dtype = jnp.result_type(*tables)
     p1, p2, p12 = (p.astype(dtype) for p in tables)
-    ok: Any = True
+    ok: Any = jnp.isfinite(jax.lax.stop_gradient(sum(p.sum() for p in tables)))
     if agree:
         shared = (
             ("x1", p1.sum(1), p12.sum(1), "p_x1y", "p_x1x2"),
@@ -137,7 +138,29 @@ def checked_marginals(p_x1y: ArrayLike, p_x2y: ArrayLike, p_x1x2: ArrayLike, *, 
                     "pidjax.synergy_bounds(..., reconcile=True)"
                 ),
             )
+        p1, p2, p12 = agreed(p1, p2, p12, sweeps=3)  # what is left of it is rounding, which the dual would follow
     return (p1, p2, p12), ok
+
+
+def agreed(p1: Array, p2: Array, p12: Array, *, sweeps: int) -> tuple[Array, Array, Array]:
+    """Tables scaled to the means of the marginals they share, by proportional fitting; empty cells stay so.
+
+    A symbol that one of two tables lacks is dropped from the other.
+    """
+
+    def mean(first: Array, second: Array) -> Array:
+        both = jnp.where((first > 0) & (second > 0), (first + second) / 2, 0.0)
+        return both / both.sum()
+
+    def scaled(p: Array, rows: Array, columns: Array) -> Array:
+        def sweep(_: Any, p: Array) -> Array:
+            p = p * ratio(rows, p.sum(1))[:, None]
+            return p * ratio(columns, p.sum(0))[None, :]
+
+        return jax.lax.fori_loop(0, sweeps, sweep, p)
+
+    x1, x2, y = mean(p1.sum(1), p12.sum(1)), mean(p2.sum(1), p12.sum(0)), mean(p1.sum(0), p2.sum(0))
+    return scaled(p1, x1, y), scaled(p2, x2, y), scaled(p12, x1, x2)
 
 
 @jax.jit
@@ -189,11 +212,16 @@ class _State(NamedTuple):
     lower: Array
     residual: Array
     steps: Array
+    stuck: Array
 
 
 def _newton(p1: Array, p2: Array, p12: Array, tol: Array) -> MaximumEntropy:
     (n1, k), n2, dtype = p1.shape, p2.shape[0], p1.dtype
-    dual = functools.partial(_dual, p1=p1, p2=p2, p12=p12)
+
+    def dual(potentials: Potentials) -> Array:
+        """With its rounding, so that potentials too large to add up are no progress."""
+        return _dual(potentials, p1, p2, p12) + _margin(potentials, p1, p2, p12)
+
     close = _checks.sum_tolerance((n1, n2, k), dtype)
 
     def joint(potentials: Potentials) -> tuple[Array, Array]:
@@ -218,7 +246,8 @@ def _newton(p1: Array, p2: Array, p12: Array, tol: Array) -> MaximumEntropy:
 
     def step(state: _State) -> _State:
         r, share = joint(state.potentials)
-        move = _direction(r, share, p1, p2)
+        # Where supports fall apart the Hessian is singular in ways that aren't pinned, and rounding is all it divides.
+        move = jax.tree.map(lambda x: jnp.clip(x, -_LONGEST, _LONGEST), _direction(r, share, p1, p2))
         along = move.a[:, None, :] + move.b[None, :, :]
         centred = along - jnp.sum(share * along, 2, keepdims=True)
         # To first order the Newton step carries r onto the marginals: where no cell turns negative, it is on them.
@@ -241,36 +270,30 @@ def _newton(p1: Array, p2: Array, p12: Array, tol: Array) -> MaximumEntropy:
         potentials, value = jax.tree.map(
             lambda new, old: jnp.where(better, new[best], old), (trials, values), (state.potentials, state.value)
         )
-        # No way down, to rounding: this was the last step.
         best_joint, lower, residual = kept
-        return _State(
-            potentials,
-            value,
-            best_joint,
-            lower,
-            residual,
-            jnp.where(better, state.steps + 1, state.steps + _MOST_STEPS),
-        )
+        # No way down, to rounding: this was the last step.
+        return _State(potentials, value, best_joint, lower, residual, state.steps + 1, ~better)
 
     def unfinished(state: _State) -> Array:
-        return (state.steps < _MOST_STEPS) & (state.value - state.lower > tol)
+        return (state.steps < _MOST_STEPS) & ~state.stuck & (state.value - state.lower > tol)
 
     log_y = safe_log((p1.sum(0) + p2.sum(0)) / 2)
     given = (jnp.where(p > 0, safe_log(p) - safe_log(p.sum(1))[:, None], 0.0) for p in (p1, p2))
     a, b = given
     start = Potentials(a, jnp.where(p2 > 0, b - log_y[None], 0.0))
-    nothing = jnp.asarray(-jnp.inf, dtype)
-    state = _State(start, dual(start), joint(start)[0], nothing, jnp.asarray(jnp.inf, dtype), jnp.asarray(0))
+    nothing, never = jnp.asarray(-jnp.inf, dtype), jnp.asarray(False)
+    state = _State(start, dual(start), joint(start)[0], nothing, -nothing, jnp.asarray(0), never)
     state = jax.lax.while_loop(unfinished, step, state)
-    steps = jnp.where(state.steps >= _MOST_STEPS, state.steps % _MOST_STEPS, state.steps)
-    return MaximumEntropy(state.joint, state.lower, state.value, state.residual, state.potentials, steps)
+    return MaximumEntropy(state.joint, state.lower, state.value, state.residual, state.potentials, state.steps)
 
 
 def _direction(r: Array, share: Array, p1: Array, p2: Array) -> Potentials:
     """The Newton step of F; its gauges are pinned, and a ridge on the scaled Hessian holds the rest."""
     n1, n2, k = r.shape
     m1, m2, order = n1 * k, n2 * k, (n1 + n2) * k
-    each = r[..., None] * (jnp.eye(k, dtype=r.dtype)[None, None] - share[:, :, None, :])  # p12 (diag(s) - s s') for each pair
+    each = r[..., None] * (
+        jnp.eye(k, dtype=r.dtype)[None, None] - share[:, :, None, :]
+    )  # p12 (diag(s) - s s') for each pair
     own = jnp.eye(n1, dtype=r.dtype)[:, None, :, None] * each.sum(1)[:, :, None, :]
     other = jnp.eye(n2, dtype=r.dtype)[:, None, :, None] * each.sum(0)[:, :, None, :]
     cross = each.transpose(0, 2, 1, 3).reshape(m1, m2)

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 
 from pidjax import _checks
 from pidjax._precision import in_own_precision
-from pidjax.couplings.certificate import ratio
-from pidjax.couplings.maximum_entropy import checked_marginals, greatest_entropy
+from pidjax.couplings.maximum_entropy import agreed, checked_marginals, greatest_entropy
 from pidjax.info import safe_log
 from pidjax.typing import Array, ArrayLike
 
@@ -40,7 +39,8 @@ class Reconciliation(NamedTuple):
         p_x1x2: ``(n1, n2)``.
         joint: one joint that has them, ``(n1, n2, k)``.
         divergence: ``KL(given || reconciled)`` averaged over the tables by weight, nats: 0 where nothing was moved.
-            Of sampling noise about ``(cells - 1) / 2n`` is expected.
+            Of n samples each, ``6 n`` times it is chi-square, of as many degrees of freedom as the tables
+            share: ``n1 + n2 + k - 3``.
         moved: the largest total variation between a given table and its reconciled one, a probability.
         slack: at most so much lower could the divergence be, nats: what more steps would gain.
     """
@@ -140,28 +140,18 @@ def nearest_tables(p1: Array, p2: Array, p12: Array, share: Array) -> Reconcilia
         return (steps < _MOST_STEPS) & (m.max() - 1 > tolerance)
 
     # Where the tables fit together the greatest-entropy joint has them; else it is where to start.
-    x1, x2, y = (p1.sum(1) + p12.sum(1)) / 2, (p2.sum(1) + p12.sum(0)) / 2, (p1.sum(0) + p2.sum(0)) / 2
-    agreed = (_scaled(p1, x1, y), _scaled(p2, x2, y), _scaled(p12, x1, x2))
-    found = greatest_entropy(*agreed, 1e-9)
+    fitted = agreed(*tables, sweeps=_SWEEPS)
+    found = greatest_entropy(*fitted, 1e-9)
     tolerance = max(1e-7, 16 * eps * size**0.5)
     fits = (multiplier(found.joint).max() - 1 <= tolerance) & (found.residual <= tolerance)
+    x1, x2, y = (p1.sum(1) + p12.sum(1)) / 2, (p2.sum(1) + p12.sum(0)) / 2, (p1.sum(0) + p2.sum(0)) / 2
     independent = x1[:, None, None] * x2[None, :, None] * y[None, None, :]
     first = jnp.where(
         fits, found.joint, (1 - _EVERYWHERE) * found.joint / found.joint.sum() + _EVERYWHERE * independent
     )
     start = (first, multiplier(first), divergence(first), jnp.asarray(0))
     joint, m, value, _ = jax.lax.while_loop(unfinished, step, start)
-    done = tuple(jnp.where(fits, p, own) for p, own in zip(agreed, marginals(joint), strict=True))
+    done = tuple(jnp.where(fits, p, own) for p, own in zip(fitted, marginals(joint), strict=True))
     moved = jnp.stack([jnp.sum(jnp.abs(p - own)) / 2 for p, own in zip(tables, done, strict=True)]).max()
     used1, used2, used12 = done
     return Reconciliation(used1, used2, used12, joint, jnp.maximum(value, 0.0), moved, jnp.maximum(m.max() - 1, 0.0))
-
-
-def _scaled(p: Array, rows: Array, columns: Array) -> Array:
-    """A table scaled to other marginals by proportional fitting; cells that are empty stay so."""
-
-    def sweep(_: Any, p: Array) -> Array:
-        p = p * ratio(rows, p.sum(1))[:, None]
-        return p * ratio(columns, p.sum(0))[None, :]
-
-    return jax.lax.fori_loop(0, _SWEEPS, sweep, p)
