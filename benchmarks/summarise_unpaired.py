@@ -39,6 +39,8 @@ def unpaired(rows: Iterable[Row]) -> str:
                 else f"{theirs['wrong_disagreement'] + theirs['wrong_upper']}"
                 f" + {theirs['not_finite']} NaN of {theirs['asked']}",
             ]
+        if ours["unsolved"]:
+            failures.append(f"- {name}: pidjax left a gap above 1e-8 in {ours['unsolved']} of {row['count']:,}")
         cells.append(_slack(row, "lower"))
         cells.append(_slack(row, "upper"))
         if theirs["failed"]:
