@@ -63,6 +63,18 @@ class BoundsReport:
         warnings: what to beware of.
         seed: the seed of the command line, or the words of the key.
         versions: of python, pidjax and what it stands on.
+
+    Example:
+        >>> told = Outlook(Interval(0.5, 1.0), 0.75, 0.25, 0.25, 0.25, 0.35, 1.0)
+        >>> known = Known(
+        ...     redundancy=0.0, unique1=0.0, unique2=0.0, synergy=Interval(0.0, 0.69), information=Interval(0.0, 0.69),
+        ...     outlook=told)
+        >>> report = BoundsReport(
+        ...     estimate=known, interval=None, lower_bounds={"zero": 0.0}, upper_bounds={"meet_x1x2_y": 0.69},
+        ...     binding=("zero", "meet_x1x2_y"), label_entropy=0.69, accuracies=(0.5, 0.5), disagreement=0.0,
+        ...     divergence=0.0, moved=0.0, samples=(300, 300, 300), shape=(2, 2, 2), method="symbols, tables of counts")
+        >>> print(report.table().splitlines()[8])
+        synergy       S                     0.00000 ..  0.69000
     """
 
     estimate: Known

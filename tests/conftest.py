@@ -19,7 +19,7 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-MOST_MAPS = 15_000
+MOST_MAPS = 40_000
 
 # Measured: these take longest, most of it in XLA's compiler, and each has a quicker sibling that stays. They count as
 # slow, so that everybody's run stays short; .ci/run runs them all.
@@ -79,7 +79,20 @@ SLOW = re.compile(
             r"test_broja.py::test_empty_symbols",
             r"test_bounds.py::test_(the_synergy_of_random_joints_is_inside\[shape1|the_binding|the_disagreement_of_samp)",
             r"test_maximum_entropy.py::test_(it_is_the_limit_of_proportional_fitting\[shape1|the_gradient_is)",
-            r"test_reconciliation.py::test_jit_is_eager",
+            r"test_reconciliation.py::test_(jit_is_eager|float32_is|what_sampling)",
+            r"test_bounds.py::test_(the_upper_bound_is_mostly|reconciled_tables_of_one|one_symbol|the_disagr.*of_samples)",
+            r"test_minimum_entropy.py::test_gradients_are",
+            r"test_maximum_entropy.py::test_one_symbol.*shape1",
+            r"test_docs.py::.*\[pidjax.(applications.collection|quantify_unpaired|bounds|couplings.reconciliation)\]",
+            r"test_scaling.py::test_a_batch_is",
+            r"test_dual.py::test_it_is_never_above_the_union_information\[1.0-3-2",
+            r"test_broja.py::test_the_certificate_is_what_it_says\[sparse-shape[23]",
+            r"test_broja.py::test_float32_brackets_the_float64_truth\[sparse-shape0",
+            r"test_robustness.py::test_interior_point_certifies_small_problems\[8.0",
+            r"test_posteriors.py::test_(a_table_with_two_labels_is_decomposed_exactly\[0|a_certain_pair.*float64|one_label)",
+            r"test_quantise.py::test_information_grows",
+            r"test_broja.py::test_(a_stopped_solve.*\[sparse-float64|swapping_the_modalities.*shape2)",
+            r"test_main.py::test_features_are_discretised",
             r"test_collection.py::test_it_maps",
             r"test_quantify_unpaired.py::test_xor_is",
             r"test_joint.py::test_ott_is_imported_only",

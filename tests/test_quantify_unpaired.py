@@ -133,7 +133,8 @@ def test_settings_are_checked():
 
 def test_samples_of_other_populations_are_told():
     (x1, y1), (x2, y2), (u1, _) = coins(np.bitwise_and)
-    report = quantify_unpaired((x1, y1), (x2, y2), (u1, 1 - u1), key=jax.random.key(0), bootstrap=0)  # x2 = not x1
+    pairs = (u1, 1 - u1)  # x2 = not x1; as many replicates as above, or it would be another program
+    report = quantify_unpaired((x1, y1), (x2, y2), pairs, key=jax.random.key(0), bootstrap=100)
     assert report.moved > 0.1  # y = x1 and x2 could never be one
     assert any("not of one population" in warning for warning in report.warnings)
 
