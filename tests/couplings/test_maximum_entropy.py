@@ -168,8 +168,8 @@ def check(kind, shape, n):
         found, own = jax.tree.map(np.asarray, solved_and_own(jnp.asarray(drawn)))
     off = sum(np.abs((found.joint - drawn).sum(axis)).sum((1, 2)) for axis in (1, 2, 3))
     assert np.all(found.upper >= own - 1e-13)  # always: of rounding only that of `own`
-    # The marginals of the lower end's joint are only near those given: rounding times potentials.
-    assert np.all(found.lower <= found.upper + 1e-10)
+    # The marginals of the lower end's joint are only near those given: to 1e-10, times potentials of a hundred at most.
+    assert np.all(found.lower <= found.upper + 1e-8)
     assert np.all(found.joint >= 0)
     has = np.isfinite(found.lower)
     # Where potentials run away, so do the last digits of what is made of them twice.
