@@ -17,7 +17,7 @@ from pidjax.couplings.broja import union_information
 from pidjax.couplings.certificate import ratio
 from pidjax.couplings.maximum_entropy import checked_marginals, greatest_entropy
 from pidjax.couplings.minimum_entropy import joint_entropy_bounds
-from pidjax.couplings.reconciliation import nearest_tables
+from pidjax.couplings.reconciliation import nearest_tables, table_shares
 from pidjax.info import mutual_information_of, xlogx
 from pidjax.pid import PID, Interval, from_union
 from pidjax.typing import Array, ArrayLike
@@ -80,14 +80,23 @@ class SynergyBounds:
             not is_traced(self.lower) and jnp.ndim(self.lower) == 0,
             "binding names the bounds of one problem, outside of jit; of a batch, compare lower_bounds with lower",
         )
-        close = [
-            [name for name, value in bounds.items() if abs(float(value) - float(best)) <= 1e-6]
-            for bounds, best in ((self.lower_bounds, self.lower), (self.upper_bounds, self.upper))
-        ]
-        order = ("zero", "redundancy", "meet", "conditional", "disagreement", "greedy")
-        rank = lambda name: next((i for i, start in enumerate(order) if name.startswith(start)), len(order))
-        first, second = (min(names, key=rank, default="none") for names in close)
-        return first, second
+        return binding_bound(self.lower_bounds, self.lower), binding_bound(self.upper_bounds, self.upper)
+
+
+def binding_bound(bounds: dict[str, Any], best: Any) -> str:
+    """The name of the bound that equals ``best``: the simplest, where several do to 1e-6; else the nearest.
+
+    Args:
+        bounds: numbers, by name.
+        best: a number.
+
+    Returns:
+        The name.
+    """
+    off = {name: abs(float(value) - float(best)) for name, value in bounds.items()}
+    order = ("zero", "redundancy", "meet", "conditional", "disagreement", "greedy")
+    rank = lambda name: next((i for i, start in enumerate(order) if name.startswith(start)), len(order))
+    return min(off, key=lambda name: (off[name] if not off[name] <= 1e-6 else 0.0, rank(name)))
 
 
 @in_own_precision
@@ -98,7 +107,7 @@ def synergy_bounds(
     *,
     reconcile: bool = False,
     weight: ArrayLike | tuple[float, float, float] = (1.0, 1.0, 1.0),
-    tol: Any = 1e-9,
+    tol: float = 1e-9,
 ) -> SynergyBounds:
     """What two labelled modalities and unlabelled pairs say about the synergy: a lower and an upper bound.
 
@@ -140,13 +149,9 @@ def synergy_bounds(
     _checks.require(is_traced(tol) or float(tol) > 0, f"tol is {tol}; expected a positive gap in nats, such as 1e-9")
     divergence = moved = jnp.zeros((), tables[0].dtype)
     if reconcile:
-        share = jnp.asarray(_checks.as_float(weight, "weight"), tables[0].dtype)
-        _checks.require(share.shape == (3,), f"weight has shape {share.shape}; expected one for each table, (3,)")
-        ok &= _checks.ensure(
-            (jnp.isfinite(share) & (share > 0)).all(),
-            lambda: f"weight is {share.tolist()}; expected three positive numbers: how many samples each table counts",
-        )
-        nearest = jax.lax.stop_gradient(nearest_tables(*tables, share / share.sum()))
+        share, counted = table_shares(weight, tables[0].dtype)
+        ok &= counted
+        nearest = jax.lax.stop_gradient(nearest_tables(*tables, share))
         tables, divergence, moved = nearest[:3], nearest.divergence, nearest.moved
     found = _bounds(*tables, divergence, moved, tol)
     excess = jax.lax.stop_gradient(found.lower - found.upper)
@@ -161,7 +166,7 @@ def synergy_bounds(
 
 
 @jax.jit
-def _bounds(p1: Array, p2: Array, p12: Array, divergence: Array, moved: Array, tol: Any) -> SynergyBounds:
+def _bounds(p1: Array, p2: Array, p12: Array, divergence: Array, moved: Array, tol: float) -> SynergyBounds:
     union = union_information(p1, p2, tol=tol)
     greatest = greatest_entropy(p1, p2, p12, tol)
     h12, h_y = -jnp.sum(xlogx(p12)), -jnp.sum(xlogx(p1.sum(0)))

@@ -11,7 +11,7 @@ import numpy as np
 from pidjax import _checks
 from pidjax.applications.collection import Outlook, outlook
 from pidjax.bootstrap import REPLICATE_TOL, resampled_weights
-from pidjax.bounds import disagreement, disagreement_bounds, synergy_bounds
+from pidjax.bounds import binding_bound, disagreement, disagreement_bounds, synergy_bounds
 from pidjax.calibration import vector_scaling
 from pidjax.estimators.classifier import adamw, classifier
 from pidjax.estimators.cross_fit import cross_fit
@@ -62,6 +62,7 @@ class _Told(NamedTuple):
     known: Known
     lower_bounds: dict[str, Array]
     upper_bounds: dict[str, Array]
+    label_entropy: Array
     accuracies: tuple[Array, ...]
     disagreement: Array
     divergence: Array
@@ -192,8 +193,11 @@ def quantify_unpaired(
         interval=interval,
         lower_bounds={name: float(value) for name, value in told.lower_bounds.items()},
         upper_bounds={name: float(value) for name, value in told.upper_bounds.items()},
-        binding=_binding(told),
-        label_entropy=float(entropy(_shares(codes1, codes2, k))),
+        binding=(
+            binding_bound(told.lower_bounds, told.known.synergy.lower),
+            binding_bound(told.upper_bounds, told.known.synergy.upper),
+        ),
+        label_entropy=float(told.label_entropy),
         accuracies=(float(told.accuracies[0]), float(told.accuracies[1])),
         disagreement=float(told.disagreement),
         divergence=float(told.divergence),
@@ -282,7 +286,7 @@ def _cells(key: Key, judged: list[tuple[Any, Any]], codes: tuple[Any, Any]) -> _
     return _Counted(found, codes, (p1, p2, q1, q2))
 
 
-def _told(counted: _Counted, weights: tuple[Any, ...], *, shape: tuple[int, int, int], tol: Array) -> _Told:
+def _told(counted: _Counted, weights: tuple[Any, ...], *, shape: tuple[int, int, int], tol: Any) -> _Told:
     n1, n2, k = shape
     c1, c2, d1, d2 = counted.cells
     w1, w2, w12 = (w / w.sum() for w in weights)
@@ -300,6 +304,7 @@ def _told(counted: _Counted, weights: tuple[Any, ...], *, shape: tuple[int, int,
         )
     found = synergy_bounds(p1, p2, p12, reconcile=True, weight=totals, tol=tol)
     p_y = (totals[0] * p1.sum(0) + totals[1] * p2.sum(0)) / (totals[0] + totals[1])
+    label_entropy = entropy(p_y / p_y.sum())
     pid, information = found.pid, found.information
     alpha, lower_bounds, upper_bounds = found.disagreement, found.lower_bounds, found.upper_bounds
     if counted.posteriors is None:
@@ -307,9 +312,9 @@ def _told(counted: _Counted, weights: tuple[Any, ...], *, shape: tuple[int, int,
     else:
         # What cells lose of R, U1 and U2 is given back in the ratio in which they lose I1 + I2.
         f1, f2, g1, g2 = counted.posteriors
-        i1, i2 = (_information(f, w) for f, w in ((f1, w1), (f2, w2)))
+        i1, i2 = (mutual_information_of(w[:, None] * f) for f, w in ((f1, w1), (f2, w2)))
         kept = mutual_information_of(p1) + mutual_information_of(p2)
-        ratio = jnp.maximum(jnp.where(kept > 0, (i1 + i2) / jnp.where(kept > 0, kept, 1.0), 1.0), 1.0)
+        ratio = jnp.where(kept > 0, (i1 + i2) / jnp.where(kept > 0, kept, 1.0), 1.0)
         union = ratio * (pid.mi1 + pid.unique2)
         scale = lambda x: ratio * x
         pid = jax.tree.map(scale, pid)
@@ -319,7 +324,7 @@ def _told(counted: _Counted, weights: tuple[Any, ...], *, shape: tuple[int, int,
             **disagreement_bounds(alpha, pid.unique1, pid.unique2),
             "zero": jnp.zeros_like(union),
         }
-        upper_bounds = {"entropy": entropy(p_y / p_y.sum()) - union}
+        upper_bounds = {"entropy": label_entropy - union}
         accuracies = tuple(
             (w * (jnp.argmax(f, 1) == y)).sum() for w, f, y in zip((w1, w2), (f1, f2), counted.labels, strict=True)
         )
@@ -332,14 +337,7 @@ def _told(counted: _Counted, weights: tuple[Any, ...], *, shape: tuple[int, int,
         redundancy=pid.redundancy, unique1=pid.unique1, unique2=pid.unique2, synergy=synergy, information=information,
         outlook=told,
     )  # fmt: skip
-    return _Told(known, lower_bounds, upper_bounds, accuracies, alpha, found.divergence, found.moved)
-
-
-def _information(p: Array, weight: Array) -> Array:
-    """``E KL(p || mean p)``."""
-    mean = (weight[:, None] * p).sum(0)
-    ratio = jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1.0)) - jnp.log(jnp.where(mean > 0, mean, 1.0))[None], 0.0)
-    return (weight[:, None] * p * ratio).sum()
+    return _Told(known, lower_bounds, upper_bounds, label_entropy, accuracies, alpha, found.divergence, found.moved)
 
 
 @functools.partial(jax.jit, static_argnames=("sizes", "shape", "replicates"))
@@ -358,18 +356,6 @@ def _drawn(
     return jax.lax.map(one, jnp.arange(replicates + 1))
 
 
-def _shares(codes1: Any, codes2: Any, k: int) -> np.ndarray:
-    counts = np.bincount(np.concatenate([codes1, codes2]), minlength=k)
-    return counts / counts.sum()
-
-
-def _binding(told: _Told) -> tuple[str, str]:
-    synergy = told.known.synergy
-    low = min(told.lower_bounds, key=lambda name: abs(float(told.lower_bounds[name]) - float(synergy.lower)))
-    high = min(told.upper_bounds, key=lambda name: abs(float(told.upper_bounds[name]) - float(synergy.upper)))
-    return low, high
-
-
 def _warnings(told: _Told, counted: _Counted, sizes: tuple[int, int, int], shape: tuple[int, int, int]) -> list[str]:
     found = []
     if told.moved > LARGE_MOVE:
@@ -384,7 +370,7 @@ def _warnings(told: _Told, counted: _Counted, sizes: tuple[int, int, int], shape
             f"{pairs} occupied pairs of symbols for {sizes[2]} samples: their entropy is off by about {excess:.2g} "
             "nats, and the bounds with it; take fewer bins, or more pairs, which need no label"
         )
-    if told.lower_bounds["redundancy"] > min(told.upper_bounds.values()):
+    if max(told.lower_bounds.values()) > min(told.upper_bounds.values()):
         found.append("the lower bound exceeded the upper one by sampling error, and was taken for both")
     if counted.posteriors is not None:
         found.append(

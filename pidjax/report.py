@@ -276,17 +276,32 @@ class Report:
             top, bottom = max(top, edge), min(bottom, edge)
         if bottom < 0:
             ax.axhline(0.0, color="black", linewidth=0.8)
-        ticks = {} if first else dict(zip(ax.get_xticks(), ax.get_xticklabels(), strict=True))
-        ticks = {at: text.get_text() for at, text in ticks.items()}
-        ticks[position] = f"n = {self.samples}" if label is None else label
-        ax.set_xticks(list(ticks), list(ticks.values()))
-        ax.set_xlim(min(ticks) - 0.6, max(ticks) + 0.6)
-        ax.set_ylabel(f"information about y ({'bits' if bits else 'nats'})")
-        ax.spines[["top", "right"]].set_visible(False)
-        if first:
-            # Outside, so that it hides no bar; in the order of the stack.
-            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, reverse=True)
-        return ax
+        return finished_bars(ax, position, f"n = {self.samples}" if label is None else label, bits=bits)
+
+
+def finished_bars(ax: Any, position: float, label: str, *, bits: bool) -> Any:
+    """Name the bar just drawn, keeping the names of earlier ones, and label what all share.
+
+    Args:
+        ax: Matplotlib axes.
+        position: where the bar stands.
+        label: what is written below it.
+        bits: whether its heights are bits, not nats.
+
+    Returns:
+        The axes.
+    """
+    first = ax.get_legend() is None
+    ticks = {} if first else dict(zip(ax.get_xticks(), ax.get_xticklabels(), strict=True))
+    ticks = {at: text.get_text() for at, text in ticks.items()} | {position: label}
+    ax.set_xticks(list(ticks), list(ticks.values()))
+    ax.set_xlim(min(ticks) - 0.6, max(ticks) + 0.6)
+    ax.set_ylabel(f"information about y ({'bits' if bits else 'nats'})")
+    ax.spines[["top", "right"]].set_visible(False)
+    if first:
+        # Outside, so that it hides no bar; in the order of the stack.
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, reverse=True)
+    return ax
 
 
 def _in_a_line(pid: PID, unit: str) -> str:

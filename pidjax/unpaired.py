@@ -11,7 +11,7 @@ from pidjax.applications.collection import Outlook
 from pidjax.info import to_bits
 from pidjax.pid import Interval
 from pidjax.pointwise import ATOMS, WIDTH, counted, fixed, number, pyplot
-from pidjax.report import found_versions
+from pidjax.report import finished_bars, found_versions
 
 __all__ = ["BoundsReport", "Known"]
 
@@ -132,9 +132,7 @@ class BoundsReport:
             text = f"{name:<34}{fixed(scaled(low), digits):>9}"
             text += f" ..{fixed(scaled(high), digits):>9}" if isinstance(value, Interval) else " " * 12
             if self.interval is not None:
-                first, last = (of(end) for end in ends)
-                first = first.lower if isinstance(first, Interval) else first
-                last = last.upper if isinstance(last, Interval) else last
+                first, last = _outer(*(of(end) for end in ends))
                 text += f"{fixed(scaled(first), 4):>12} ..{fixed(scaled(last), 4):>8}"
             return text
 
@@ -186,9 +184,7 @@ class BoundsReport:
         def span(of: Any) -> list[float | None] | None:
             if interval is None:
                 return None
-            first, last = of(interval.lower), of(interval.upper)
-            return both((first.lower if isinstance(first, Interval) else first,
-                         last.upper if isinstance(last, Interval) else last))  # fmt: skip
+            return both(_outer(of(interval.lower), of(interval.upper)))
 
         told = known.outlook
         gains = {
@@ -260,13 +256,12 @@ class BoundsReport:
             ax.errorbar(
                 position, (low + high) / 2, (high - low) / 2, fmt="none", ecolor="black", elinewidth=1.4, capsize=4
             )
-        ticks = {} if first else dict(zip(ax.get_xticks(), ax.get_xticklabels(), strict=True))
-        ticks = {at: text.get_text() for at, text in ticks.items()}
-        ticks[position] = "" if label is None else label
-        ax.set_xticks(list(ticks), list(ticks.values()))
-        ax.set_xlim(min(ticks) - 0.6, max(ticks) + 0.6)
-        ax.set_ylabel(f"information about y ({'bits' if bits else 'nats'})")
-        ax.spines[["top", "right"]].set_visible(False)
-        if first:
-            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, reverse=True)
-        return ax
+        return finished_bars(ax, position, label or "", bits=bits)
+
+
+def _outer(first: Any, last: Any) -> tuple[Any, Any]:
+    """From the least that the lower end, to the most that the upper end of a value may be."""
+    return (
+        first.lower if isinstance(first, Interval) else first,
+        last.upper if isinstance(last, Interval) else last,
+    )

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pairwise import IMPOSSIBLE, SIGNS, draws, entropy, gate, mapped, tables
 
 from pidjax import union_information
 from pidjax.bounds import disagreement, disagreement_bounds, synergy_bounds
 from pidjax.info import mutual_information_of
 
 BIT = math.log(2)
-SIGNS = np.array([1, -1, -1, 1, -1, 1, 1, -1]).reshape(2, 2, 2)
 GATES = {"and": lambda a, b: a & b, "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b}
 SEGMENT = np.array([[[0.2, 0.05], [0.05, 0.2]], [[0.1, 0.15], [0.15, 0.1]]])  # bounds.md, C.4
 # C.3: with the constant 1 the disagreement is no bound.
@@ -21,19 +21,8 @@ VIOLATED = np.array([[[0.03336, 0.05576], [0.47943, 0.07974]], [[0.00459, 0.1534
 CELL_6 = np.array(
     [[[0.23148881, 0.00941881], [0.07064852, 0.00650789]], [[0.01758162, 0.42417211], [0.22418906, 0.01599317]]]
 )
-# x1 = y and x2 = y, but x1 = not x2.
-IMPOSSIBLE = (np.eye(2) / 2, np.eye(2) / 2, np.eye(2)[::-1] / 2)
 KINDS = ("dense", "sparse", "certain")
 MANY = 666  # a program for each shape and number: most tests share one
-
-
-def tables(p):
-    return p.sum(1), p.sum(0), p.sum(2)
-
-
-def entropy(p):
-    p = np.asarray(p)
-    return -(p * np.log(np.where(p > 0, p, 1))).sum()
 
 
 def information(p):
@@ -41,40 +30,16 @@ def information(p):
     return entropy(p.sum(2)) + entropy(p.sum((0, 1))) - entropy(p)
 
 
-def gate(name):
-    p = np.zeros((2, 2, 2))
-    for x1, x2 in np.ndindex(2, 2):
-        p[x1, x2, GATES[name](x1, x2)] = 0.25
-    return p
-
-
-def draws(kind, shape, n, seed=0):
-    """Random joints: all cells alike, half of them empty, or a label that is nearly certain."""
-    generator = np.random.default_rng(seed)
-    x = generator.exponential(size=(n, *shape))
-    if kind == "sparse":
-        x *= generator.random(x.shape) < 0.5
-        x.reshape(n, -1)[:, 0] += 1e-3
-    if kind == "certain":
-        labels = np.eye(shape[2])[generator.integers(shape[2], size=(n, *shape[:2]))]
-        x *= labels + 10.0 ** -generator.integers(2, 12, size=(n, 1, 1, 1))
-    return x / x.reshape(n, -1).sum(1).reshape(n, 1, 1, 1)
-
-
-@jax.jit
-def bounds_and_truth(drawn):
-    """One program; 500 side by side, since of a loop under vmap all wait for the slowest."""
-    return jax.lax.map(_bounds_and_truth, drawn, batch_size=500 if len(drawn) > 5000 else len(drawn))
-
-
-def _bounds_and_truth(p):
+@mapped
+def bounds_and_truth(p):
     p1, p2, p12 = tables(p)
     found, union = synergy_bounds(p1, p2, p12), union_information(p1, p2)
     both = mutual_information_of(p.reshape(-1, p.shape[2]))
     return found, both - union.upper, both - union.lower
 
 
-def contains(kind, shape, n, seed=0):
+def contained(kind, shape, n, seed=0):
+    """The bounds of random joints, after what must hold of each."""
     with jax.enable_x64(True):
         found, least, greatest = jax.tree.map(np.asarray, bounds_and_truth(jnp.asarray(draws(kind, shape, n, seed))))
     # Beyond the certificates of the union, the rounding of a sum of a hundred cells.
@@ -103,7 +68,7 @@ def contains(kind, shape, n, seed=0):
     ],
 )
 def test_gates_are_those_of_the_specification(name, redundancy, synergy, lower, alpha, sharp, upper):
-    found = synergy_bounds(*tables(gate(name)))
+    found = synergy_bounds(*tables(gate(GATES[name])))
     assert found.pid.redundancy / BIT == pytest.approx(redundancy, abs=5e-5)
     assert [found.pid.unique1, found.pid.unique2] == pytest.approx([0, 0], abs=1e-8)
     assert np.isnan(found.pid.synergy)
@@ -118,8 +83,8 @@ def test_gates_are_those_of_the_specification(name, redundancy, synergy, lower, 
 
 
 def test_the_binding_bounds_are_named():
-    assert synergy_bounds(*tables(gate("xor"))).binding == ("zero", "meet_x1x2_y")
-    assert synergy_bounds(*tables(gate("and"))).binding[0] == "redundancy"
+    assert synergy_bounds(*tables(gate(GATES["xor"]))).binding == ("zero", "meet_x1x2_y")
+    assert synergy_bounds(*tables(gate(GATES["and"]))).binding[0] == "redundancy"
     with pytest.raises(ValueError, match="binding names the bounds of one problem"):
         _ = jax.vmap(lambda p: synergy_bounds(*tables(p)))(jnp.full((2, 2, 2, 2), 1 / 8)).binding
 
@@ -162,7 +127,8 @@ def test_the_published_constant_is_no_bound_and_ours_is():
 @pytest.mark.parametrize("shape", [(2, 2, 2), (3, 3, 2)])
 def test_the_synergy_of_random_joints_is_inside(shape):
     for kind in KINDS:
-        contains(kind, shape, MANY, seed=1)
+        found = contained(kind, shape, MANY, seed=1)
+        assert np.mean(found.gap < 1e-8) > 0.998  # 1 of 666 may stop early
 
 
 @pytest.mark.slow
@@ -171,13 +137,13 @@ def test_the_synergy_of_random_joints_is_inside(shape):
 )
 def test_the_synergy_of_a_hundred_thousand_joints_is_inside(shape, n):
     for kind in KINDS:
-        found = contains(kind, shape, n // len(KINDS) + 1, seed=2)
-        assert np.mean(found.gap < 1e-7) > 0.993  # see the maximum entropy's tests: near-deterministic ones may stop
+        found = contained(kind, shape, n // len(KINDS) + 1, seed=2)
+        assert np.mean(found.gap < 1e-7) > 0.999
 
 
 def test_the_upper_bound_is_mostly_tighter_than_the_papers():
     for kind, shape in (("sparse", (3, 3, 2)), ("dense", (3, 3, 2))):
-        found = contains(kind, shape, MANY)
+        found = contained(kind, shape, MANY)
         paper = np.min([value for name, value in found.upper_bounds.items() if name.startswith("meet")], 0)
         assert np.all(found.upper <= paper)
         if kind == "sparse":
@@ -288,7 +254,7 @@ def test_swapping_the_modalities_swaps_the_uniquenesses():
 @pytest.mark.slow
 def test_gradients_are_those_of_differences_along_joints(x64):
     # Close to a gate, so that the least synergy is positive.
-    p = 0.1 * draws("dense", (2, 2, 2), 1, seed=7)[0] + 0.9 * gate("and") + 1e-3
+    p = 0.1 * draws("dense", (2, 2, 2), 1, seed=7)[0] + 0.9 * gate(GATES["and"]) + 1e-3
     p /= p.sum()
     ends = jax.jit(lambda *t: (lambda found: jnp.stack([found.lower, found.upper]))(synergy_bounds(*t, tol=1e-12)))
     assert ends(*tables(p))[0] > 0.01

@@ -30,9 +30,9 @@ _MOST_STEPS = 80
 _LENGTHS = (1.0, 0.0, 0.25, 2.0, 4.0, 8.0)
 _LARGEST_MOVE = 4.0
 _LONGEST = 64.0
-# Of the Hessian with unit diagonal. Measured on sparse tables: below 1e-11 rounding runs off along what is nearly flat,
-# above 1e-7 so does the time.
-_RIDGE = 1e-9
+# Of the Hessian with unit diagonal, at least and at most: raised where a step fell short, lowered where it didn't
+# (Levenberg and Marquardt). With the least alone, potentials that run away among others that don't take too many steps.
+_RIDGES = (1e-9, 1.0)
 
 
 class MaximumEntropy(NamedTuple):
@@ -40,12 +40,13 @@ class MaximumEntropy(NamedTuple):
 
     Attributes:
         joint: ``r[x1, x2, y]``, non-negative, whose marginals are those given up to ``residual``.
-        lower: the entropy of ``joint``, less what a total variation of ``residual`` may add to it: at most the
-            greatest up to that residual's effect on three tables at once, about its product with the potentials.
+        lower: the entropy of ``joint``, less what the marginals it misses are worth at ``potentials`` and what a total
+            variation of ``residual`` may add: never above ``upper``, and for a residual of 0 the entropy of a joint
+            that has the marginals. Where those force cells to be empty, a residual may be worth more than that.
         upper: at least the entropy of any joint with these marginals, whatever the optimiser did; with the envelope
             gradient.
-        residual: how far the marginals of ``joint`` are from those given, summed over all three. Infinite where no
-            joint near them was found: if ``upper`` then falls without end, none has these marginals.
+        residual: how far the marginals of ``joint`` are from those given, summed over all three. Where no joint near
+            them was found ``lower`` is -inf; if ``upper`` then falls without end, none has these marginals.
         potentials: ``a (n1, k)`` and ``b (n2, k)``, those of ``upper``; 0 in empty cells.
         steps: Newton steps taken.
     """
@@ -149,6 +150,15 @@ def agreed(p1: Array, p2: Array, p12: Array, *, sweeps: int) -> tuple[Array, Arr
     """Tables scaled to the means of the marginals they share, by proportional fitting; empty cells stay so.
 
     A symbol that one of two tables lacks is dropped from the other.
+
+    Args:
+        p1: ``p(x1,y)``.
+        p2: ``p(x2,y)``.
+        p12: ``p(x1,x2)``.
+        sweeps: how often rows and columns are scaled; static.
+
+    Returns:
+        The three tables.
     """
 
     def mean(first: Array, second: Array) -> Array:
@@ -168,7 +178,17 @@ def agreed(p1: Array, p2: Array, p12: Array, *, sweeps: int) -> tuple[Array, Arr
 
 @jax.jit
 def greatest_entropy(p1: Array, p2: Array, p12: Array, tol: ArrayLike) -> MaximumEntropy:
-    """``maximum_entropy`` of tables that are already checked."""
+    """``maximum_entropy`` of tables that are already checked.
+
+    Args:
+        p1: ``p(x1,y)``, as ``checked_marginals`` returns it; NaN where it was refused.
+        p2: ``p(x2,y)``, likewise.
+        p12: ``p(x1,x2)``, likewise.
+        tol: as in ``maximum_entropy``.
+
+    Returns:
+        The ``MaximumEntropy``.
+    """
     tables = jax.lax.stop_gradient((p1, p2, p12))
     refused = jnp.isnan(sum(jnp.sum(p) for p in tables))
     safe = tuple(jnp.where(refused, 1 / p.size, p) for p in tables)
@@ -215,17 +235,18 @@ class _State(NamedTuple):
     lower: Array
     residual: Array
     steps: Array
+    ridge: Array  # of the next step
     stuck: Array
 
 
 def _newton(p1: Array, p2: Array, p12: Array, tol: Array) -> MaximumEntropy:
-    (n1, k), n2, dtype = p1.shape, p2.shape[0], p1.dtype
+    dtype = p1.dtype
 
     def dual(potentials: Potentials) -> Array:
         """With its rounding, so that potentials too large to add up are no progress."""
         return _dual(potentials, p1, p2, p12) + _margin(potentials, p1, p2, p12)
 
-    close = max(1e-10, 32 * float(jnp.finfo(dtype).eps))
+    close = max(1e-9, 32 * float(jnp.finfo(dtype).eps))
 
     def joint(potentials: Potentials) -> tuple[Array, Array]:
         logits = _logits(potentials, p1, p2)
@@ -233,10 +254,11 @@ def _newton(p1: Array, p2: Array, p12: Array, tol: Array) -> MaximumEntropy:
         share = jax.nn.softmax(logits, axis=2)
         return p12[:, :, None] * share, share
 
-    def missing(r: Array) -> Array:
-        return sum(
-            (jnp.sum(jnp.abs(r.sum(axis) - p)) for axis, p in ((1, p1), (0, p2), (2, p12))), jnp.zeros((), dtype)
-        )
+    def below(r: Array, potentials: Potentials) -> tuple[Array, Array, Array]:
+        """A joint, its lower end, and what it misses."""
+        residual = sum((jnp.sum(jnp.abs(off)) for off in _missed(r, p1, p2, p12)), jnp.zeros((), dtype))
+        lower = _entropy_from_below(r, potentials, p1, p2, p12) - continuity(residual, r.size)
+        return r, jnp.where(residual <= close, lower, -jnp.inf), residual
 
     def swept(potentials: Potentials) -> Potentials:
         """One round of iterative proportional fitting: nothing that is far off stays so, however flat F is there."""
@@ -250,19 +272,11 @@ def _newton(p1: Array, p2: Array, p12: Array, tol: Array) -> MaximumEntropy:
     def step(state: _State) -> _State:
         r, share = joint(state.potentials)
         # Where supports fall apart the Hessian is singular in ways that aren't pinned, and rounding is all it divides.
-        move = jax.tree.map(lambda x: jnp.clip(x, -_LONGEST, _LONGEST), _direction(r, share, p1, p2))
+        move = jax.tree.map(lambda x: jnp.clip(x, -_LONGEST, _LONGEST), _direction(r, share, p1, p2, state.ridge))
         along = move.a[:, None, :] + move.b[None, :, :]
         centred = along - jnp.sum(share * along, 2, keepdims=True)
         # To first order the Newton step carries r onto the marginals: where no cell turns negative, it is on them.
         candidate = jnp.maximum(r * (1 + centred), 0.0)
-        residual = missing(candidate)
-        lower = -pairwise_sum(xlogx(candidate)) - continuity(residual, n1 * n2 * k)
-        better = (lower > state.lower) & (residual <= close)
-        kept = jax.tree.map(
-            lambda new, old: jnp.where(better, new, old),
-            (candidate, lower, residual),
-            (state.joint, state.lower, state.residual),
-        )
         # No further at once than logits may move: beyond, the curvature says nothing, and shares vanish.
         spread = jnp.max(jnp.where(r > 0, jnp.abs(centred), 0.0))
         lengths = jnp.asarray(_LENGTHS, dtype) * jnp.minimum(1.0, _LARGEST_MOVE / jnp.maximum(spread, _LARGEST_MOVE))
@@ -273,9 +287,14 @@ def _newton(p1: Array, p2: Array, p12: Array, tol: Array) -> MaximumEntropy:
         potentials, value = jax.tree.map(
             lambda new, old: jnp.where(better, new[best], old), (trials, values), (state.potentials, state.value)
         )
-        best_joint, lower, residual = kept
-        # No way down, to rounding: this was the last step.
-        return _State(potentials, value, best_joint, lower, residual, state.steps + 1, ~better)
+        # Both at the potentials of the upper end, so that no bracket is upside down.
+        new, old = below(candidate, potentials), below(state.joint, potentials)
+        r, lower, residual = jax.tree.map(lambda a, b: jnp.where(new[1] > old[1], a, b), new, old)
+        short = (spread > 4 * _LARGEST_MOVE) | (best == 1) | ~better
+        ridge = jnp.clip(jnp.where(short, 100 * state.ridge, state.ridge / 10), *_RIDGES)
+        # No way down, to rounding, not even by the shortest of steps: this was the last.
+        stuck = ~better & (state.ridge >= _RIDGES[1])
+        return _State(potentials, value, r, lower, residual, state.steps + 1, ridge, stuck)
 
     def unfinished(state: _State) -> Array:
         return (state.steps < _MOST_STEPS) & ~state.stuck & (state.value - state.lower > tol)
@@ -284,14 +303,30 @@ def _newton(p1: Array, p2: Array, p12: Array, tol: Array) -> MaximumEntropy:
     given = (jnp.where(p > 0, safe_log(p) - safe_log(p.sum(1))[:, None], 0.0) for p in (p1, p2))
     a, b = given
     start = Potentials(a, jnp.where(p2 > 0, b - log_y[None], 0.0))
-    nothing, never = jnp.asarray(-jnp.inf, dtype), jnp.asarray(False)
-    state = _State(start, dual(start), joint(start)[0], nothing, -nothing, jnp.asarray(0), never)
+    ridge = jnp.asarray(_RIDGES[0], dtype)
+    r, lower, residual = below(joint(start)[0], start)
+    state = _State(start, dual(start), r, lower, residual, jnp.asarray(0), ridge, jnp.asarray(False))
     state = jax.lax.while_loop(unfinished, step, state)
     return MaximumEntropy(state.joint, state.lower, state.value, state.residual, state.potentials, state.steps)
 
 
-def _direction(r: Array, share: Array, p1: Array, p2: Array) -> Potentials:
-    """The Newton step of F; its gauges are pinned, and a ridge on the scaled Hessian holds the rest."""
+def _entropy_from_below(r: Array, potentials: Potentials, p1: Array, p2: Array, p12: Array) -> Array:
+    """``H(r)`` less ``sum |marginal of r - p| |potential|``: at most the dual there, whatever marginals r has.
+
+    The dual of r's own marginals is above H(r), and at most linear in them.
+    """
+    top = jax.nn.logsumexp(_logits(potentials, p1, p2), axis=2)
+    of_pairs = jnp.where((p12 > 0) & jnp.isfinite(top), top - safe_log(p12), 0.0)
+    worth = zip(_missed(r, p1, p2, p12), (potentials.a, potentials.b, of_pairs), strict=True)
+    return -pairwise_sum(xlogx(r)) - sum(jnp.sum(jnp.abs(off * each)) for off, each in worth)
+
+
+def _missed(r: Array, p1: Array, p2: Array, p12: Array) -> tuple[Array, Array, Array]:
+    return r.sum(1) - p1, r.sum(0) - p2, r.sum(2) - p12
+
+
+def _direction(r: Array, share: Array, p1: Array, p2: Array, ridge: Array) -> Potentials:
+    """The Newton step of F, scaled to a unit diagonal and with a ridge there; its gauges are pinned."""
     n1, n2, k = r.shape
     m1, m2, order = n1 * k, n2 * k, (n1 + n2) * k
     each = r[..., None] * (
@@ -314,10 +349,8 @@ def _direction(r: Array, share: Array, p1: Array, p2: Array) -> Potentials:
     labels = (jnp.eye(k, dtype=r.dtype)[:, None, :] * (sign[:, None] * length)[None]).reshape(k, order)
     gauge = jnp.concatenate([rows, labels])
     gauge = gauge * ratio(jnp.ones(len(gauge), r.dtype), jnp.sqrt(jnp.sum(gauge**2, 1)))[:, None]
-    ridge = max(order**2 * unit(r.dtype), _RIDGE) * jnp.eye(order, dtype=r.dtype) + jnp.diag(1.0 - free)
-    factor = jnp.linalg.cholesky(scaled + gauge.T @ gauge + ridge), True
-    right = -gradient * scale
-    found = cho_solve(factor, right)
-    found = found + cho_solve(factor, right - scaled @ found)  # what the ridge held back
+    lift = jnp.maximum(order**2 * unit(r.dtype), ridge) * jnp.eye(order, dtype=r.dtype) + jnp.diag(1.0 - free)
+    factor = jnp.linalg.cholesky(scaled + gauge.T @ gauge + lift)
+    found = cho_solve((factor, True), -gradient * scale)
     found = jnp.where(jnp.isfinite(found), found, 0.0) * scale
     return Potentials(found[:m1].reshape(n1, k), found[m1:].reshape(n2, k))

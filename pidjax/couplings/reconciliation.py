@@ -87,18 +87,34 @@ def reconciled_tables(
         Csiszar & Shields 2004, "Information theory and statistics: a tutorial", section 5 (the iteration).
     """
     tables, ok = checked_marginals(p_x1y, p_x2y, p_x1x2, agree=False)
-    share = jnp.asarray(_checks.as_float(weight, "weight"), tables[0].dtype)
+    share, counted = table_shares(weight, tables[0].dtype)
+    return _checks.poison(nearest_tables(*tables, share), ok & counted)
+
+
+def table_shares(weight: ArrayLike | tuple[float, float, float], dtype: Any) -> tuple[Array, Any]:
+    """The three tables' weights over their sum, and whether they are what they must be: a condition for ``poison``."""
+    share = jnp.asarray(_checks.as_float(weight, "weight"), dtype)
     _checks.require(share.shape == (3,), f"weight has shape {share.shape}; expected one for each table, (3,)")
-    ok &= _checks.ensure(
+    ok = _checks.ensure(
         (jnp.isfinite(share) & (share > 0)).all(),
         lambda: f"weight is {share.tolist()}; expected three positive numbers: how many samples each table counts",
     )
-    return _checks.poison(nearest_tables(*tables, share / share.sum()), ok)
+    return share / share.sum(), ok
 
 
 @jax.jit
 def nearest_tables(p1: Array, p2: Array, p12: Array, share: Array) -> Reconciliation:
-    """``reconciled_tables`` of tables that are already checked, and weights that sum to one."""
+    """``reconciled_tables`` of tables that are already checked.
+
+    Args:
+        p1: ``p(x1,y)``, as ``checked_marginals`` returns it.
+        p2: ``p(x2,y)``, likewise.
+        p12: ``p(x1,x2)``, likewise.
+        share: ``(3,)``, as ``table_shares`` returns it.
+
+    Returns:
+        The ``Reconciliation``.
+    """
     tables = (p1, p2, p12)
     (n1, k), n2 = p1.shape, p2.shape[0]
     size = n1 * n2 * k

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from pairwise import gate
 
 import pidjax
 from pidjax.applications import outlook
@@ -16,14 +17,6 @@ def of_joint(p, accuracy1, accuracy2):
     return outlook(
         Interval(found.lower, found.upper), found.information, p.sum((0, 1)), accuracy1=accuracy1, accuracy2=accuracy2
     )
-
-
-def gate(function):
-    p = np.zeros((2, 2, 2))
-    for a in (0, 1):
-        for b in (0, 1):
-            p[a, b, function(a, b)] = 0.25
-    return p
 
 
 def test_of_and_everything_is_known():

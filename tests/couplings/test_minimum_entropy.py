@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pairwise import entropy, tables
 
 from pidjax import union_information
 from pidjax.couplings.minimum_entropy import (
@@ -31,15 +32,6 @@ EXAMPLES = [
 ]
 SEGMENT = np.array([[[0.2, 0.05], [0.05, 0.2]], [[0.1, 0.15], [0.15, 0.1]]])
 KINDS = ("dense", "sparse", "empty", "certain")
-
-
-def entropy(p):
-    p = np.asarray(p)
-    return -(p * np.log(np.where(p > 0, p, 1))).sum()
-
-
-def tables(p):
-    return p.sum(1), p.sum(0), p.sum(2)
 
 
 def draws(kind, shape, n, seed=0):

@@ -6,24 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pairwise import IMPOSSIBLE, draws, tables
 
 from pidjax.couplings.reconciliation import reconciled_tables
-
-# x1 = y and x2 = y, but x1 = not x2.
-IMPOSSIBLE = (np.eye(2) / 2, np.eye(2) / 2, np.eye(2)[::-1] / 2)
-
-
-def tables(p):
-    return p.sum(1), p.sum(0), p.sum(2)
-
-
-def draws(kind, shape, n, seed=0):
-    generator = np.random.default_rng(seed)
-    x = generator.exponential(size=(n, *shape))
-    if kind == "sparse":
-        x *= generator.random(x.shape) < 0.5
-        x.reshape(n, -1)[:, 0] += 1e-3
-    return x / x.reshape(n, -1).sum(1).reshape(n, 1, 1, 1)
 
 
 def apart(shape, seed=0):
