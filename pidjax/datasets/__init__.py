@@ -14,6 +14,18 @@ from pidjax.datasets.gaussian import (
     xor_signs,
 )
 from pidjax.datasets.latent import LATENT_LABELS, LATENT_TASKS, LatentTask, latent_gaussians, latent_task
+from pidjax.datasets.linear import (
+    DISTORTIONS,
+    LINEAR_TASKS,
+    LinearTask,
+    correlated_noises,
+    diagonal_channels,
+    distorted,
+    doubled,
+    flow_showcase,
+    gaussian_chain,
+    linear_task,
+)
 from pidjax.datasets.polar import POLAR_TASKS, PolarTask, polar_classes, polar_task
 from pidjax.datasets.problems import KINDS, random_joint
 from pidjax.datasets.real import CREMA_D_EMOTIONS, CREMA_D_LEVELS, MFEAT_VIEWS, avmnist, crema_d, mfeat
@@ -33,11 +45,13 @@ from pidjax.datasets.tasks import (
 __all__ = [
     "CREMA_D_EMOTIONS",
     "CREMA_D_LEVELS",
+    "DISTORTIONS",
     "GATES",
     "GAUSSIAN_TASKS",
     "KINDS",
     "LATENT_LABELS",
     "LATENT_TASKS",
+    "LINEAR_TASKS",
     "MAPS",
     "MFEAT_VIEWS",
     "POLAR_TASKS",
@@ -45,14 +59,22 @@ __all__ = [
     "Gate",
     "GaussianTask",
     "LatentTask",
+    "LinearTask",
     "PolarTask",
     "Task",
     "avmnist",
+    "correlated_noises",
     "crema_d",
+    "diagonal_channels",
+    "distorted",
+    "doubled",
     "erased",
+    "flow_showcase",
+    "gaussian_chain",
     "gaussian_task",
     "latent_gaussians",
     "latent_task",
+    "linear_task",
     "lsmi_gaussian",
     "mapped",
     "mfeat",
