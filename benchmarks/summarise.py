@@ -1,6 +1,6 @@
 """Make the tables of a benchmark from its rows: no number is typed by hand.
 
-    python benchmarks/summarise.py rows.jsonl [--table samplewise | continuous | unpaired] [--readme README.md]
+    python benchmarks/summarise.py rows.jsonl [--table NAME] [--readme README.md]
 
 Prints markdown; with ``--readme`` it is also written between the markers ``<!-- benchmark:TABLE -->`` and
 ``<!-- /benchmark:TABLE -->`` of that file.
@@ -16,6 +16,8 @@ from typing import Any
 
 import config
 from summarise_continuous import continuous
+from summarise_gaussian import gaussian
+from summarise_infometer import infometer
 from summarise_unpaired import unpaired
 
 __all__ = ["rewritten", "samplewise", "summary"]
@@ -330,6 +332,7 @@ def _failures(rows: list[Row]) -> str:
 
 TABLES: dict[str, Callable[[Iterable[Row]], str]] = {
     "discrete": summary, "samplewise": samplewise, "continuous": continuous, "unpaired": unpaired,
+    "gaussian": gaussian, "infometer": infometer,
 }  # fmt: skip
 
 

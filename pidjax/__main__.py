@@ -1,4 +1,4 @@
-"""The command line: ``pidjax quantify FILE ...``, ``pidjax bounds FILE ...`` and ``pidjax demo``."""
+"""The command line: ``pidjax quantify``, ``bounds`` and ``infometer`` of a FILE, and ``pidjax demo``."""
 
 import argparse
 import contextlib
@@ -18,8 +18,11 @@ import jax
 import numpy as np
 
 from pidjax import _checks
+from pidjax.estimators.infometer import InfometerRecipe
+from pidjax.metered import InformationReport
 from pidjax.pointwise import panels
 from pidjax.quantify import DISCRETISERS, METHODS, quantify
+from pidjax.quantify_infometer import COMPONENTS, INFOMETER_MODELS, infometer
 from pidjax.quantify_unpaired import UNPAIRED_METHODS, quantify_unpaired
 from pidjax.report import Report
 from pidjax.unpaired import BoundsReport
@@ -45,6 +48,11 @@ Two modalities that were never labelled together: a sample of (x1, y), another o
 (x1, x2) without labels. Redundancy and uniquenesses follow from the first two; the synergy is bounded from
 below and above, and with it the accuracy that a model of both could have: is it worth collecting pairs?"""
 
+_INFOMETER = """\
+How much do two modalities tell of each other? Features are quantised and coded by learned entropy models, one
+by one and together, each sample by models that never saw it; I(x1;x2) is what coding them together saves. No
+label is needed; with --given it is the information given that label (or those features)."""
+
 _EXAMPLES = """\
 examples:
   pidjax demo
@@ -60,6 +68,8 @@ examples:
       LSMI: learned, for each sample; which classes are redundant, which take both
   pidjax bounds data.npz --x1 a --y1 la --x2 v --y2 lv --pairs1 pa --pairs2 pv
       no labelled pairs: a with its labels, v with its own, and pairs without; bounds on the synergy
+  pidjax infometer clips.npz --x1 audio --x2 video --step 1 .5 .25
+      how much the two share, coded at three steps; no label is needed
 
 Set JAX_COMPILATION_CACHE_DIR to a folder, and later runs are spared the compilation."""
 
@@ -125,14 +135,25 @@ def _bounds(arrays: list[np.ndarray], options: argparse.Namespace, progress: Pro
     )  # fmt: skip
 
 
+def _infometer(arrays: list[np.ndarray], options: argparse.Namespace, progress: Progress) -> InformationReport:
+    x1, x2, *given = arrays
+    return infometer(
+        x1, x2, key=jax.random.key(options.seed), given=given[0] if given else None, step=options.step,
+        components=options.components, recipe=InfometerRecipe(model=options.model), progress=progress,
+    )  # fmt: skip
+
+
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    add = common.add_argument
+    base = argparse.ArgumentParser(add_help=False)
+    add = base.add_argument
     add("--bits", action="store_true", help="show bits only; the JSON stays in nats")
     add("--json", type=Path, metavar="OUT", help="write the report as JSON")
     add("--plot", type=Path, metavar="OUT.png", help="draw the report (needs pip install pidjax[plot])")
-    add("--bootstrap", type=int, default=200, metavar="N", help="replicates for intervals; 0: none (200)")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same answer (default 0)")
+
+    common = argparse.ArgumentParser(add_help=False, parents=[base])
+    add = common.add_argument
+    add("--bootstrap", type=int, default=200, metavar="N", help="replicates for intervals; 0: none (200)")
 
     shared = argparse.ArgumentParser(add_help=False, parents=[common])
     add = shared.add_argument
@@ -156,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         "formatter_class": argparse.RawDescriptionHelpFormatter,
     }
     parser = argparse.ArgumentParser(prog="pidjax", **layout)
-    commands = parser.add_subparsers(required=True, metavar="{quantify,bounds,demo}")
+    commands = parser.add_subparsers(required=True, metavar="{quantify,bounds,infometer,demo}")
     command = commands.add_parser("quantify", parents=[shared], help="decompose arrays of a file", **layout)
     command.add_argument("file", metavar="FILE", type=Path, help=".npz, or .csv with a header row")
     for name, what in (("x1", "first modality"), ("x2", "second modality"), ("y", "label")):
@@ -186,6 +207,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--discretise", choices=("kmeans", "quantile"), help="how features become symbols (kmeans)")
     add("--bins", type=int, metavar="N", help="symbols that features become (discrete; default 20)")
     command.set_defaults(load=_load, work=_bounds, names=own, epilogue=None, per_sample=None, plot_samples=None)
+
+    command = commands.add_parser(
+        "infometer", parents=[base], help="measure what two modalities share", **layout | {"description": _INFOMETER}
+    )
+    command.add_argument("file", metavar="FILE", type=Path, help=".npz, or .csv with a header row")
+    add = command.add_argument
+    for name, what in (("x1", "first modality"), ("x2", "second modality")):
+        add(f"--{name}", metavar="NAME", required=True, help=f"{what}: array or column(s)")
+    add("--given", metavar="NAME", help="what is known beside, label or features: array or column(s)")
+    add("--step", type=float, nargs="+", default=[0.25], metavar="S", help="cells, in standard deviations (.25)")
+    add("--model", choices=INFOMETER_MODELS, default=INFOMETER_MODELS[0], help=f"of entropy ({INFOMETER_MODELS[0]})")
+    add("--components", type=int, default=COMPONENTS, metavar="N", help=f"most columns coded of each ({COMPONENTS})")
+    add("--per-sample", type=Path, metavar="OUT.csv", help="write each sample's information")
+    command.set_defaults(load=_load, work=_infometer, names=("x1", "x2", "given"), epilogue=None, plot_samples=None)
 
     command = commands.add_parser("demo", parents=[shared], help="decompose scikit-learn's digits", **layout)
     command.set_defaults(load=_digits, work=_quantify, epilogue=_HOW_TO_READ)
@@ -218,15 +253,17 @@ def _progress() -> Iterator[Callable[[str], None] | None]:
         yield status.update
 
 
-def _write(report: Report | BoundsReport, options: argparse.Namespace) -> None:
+def _write(report: Report | BoundsReport | InformationReport, options: argparse.Namespace) -> None:
     print(report.table(bits=options.bits))
-    samples: Any = getattr(report, "pointwise", None)
+    metered = isinstance(report, InformationReport)
+    samples: Any = report if metered else getattr(report, "pointwise", None)
     _checks.require(
         samples is not None or (options.per_sample is None and options.plot_samples is None),
         f"{report.method} gives no values of single samples; leave out --per-sample and --plot-samples",
     )
     if options.per_sample is not None:
         samples.to_csv(options.per_sample)
+    if options.per_sample is not None and not metered:
         print()
         for atom, words in (("redundancy", "most redundant:  "), ("synergy", "most synergetic: ")):
             print(f"Samples (rows from 0), {words}{', '.join(map(str, samples.extremes(atom)))}")
@@ -239,8 +276,8 @@ def _write(report: Report | BoundsReport, options: argparse.Namespace) -> None:
         # Not pyplot, which would look for a display.
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(4.6, 4.2), layout="constrained")
-        report.plot(figure.add_subplot(), bits=options.bits)
+        figure = Figure(figsize=(7.6, 3.2) if metered else (4.6, 4.2), layout="constrained")
+        report.plot(figure.subplots(1, 2) if metered else figure.add_subplot(), bits=options.bits)
         figure.savefig(options.plot, dpi=200)
     if options.plot_samples is not None:
         from matplotlib.figure import Figure
@@ -256,7 +293,7 @@ def _load(options: argparse.Namespace) -> list[np.ndarray]:
         f"{path} is neither .npz nor .csv; save arrays with numpy.savez('data.npz', x1=..., x2=..., y=...)",
     )
     _checks.require(
-        suffix == ".npz" or options.work is _quantify,
+        suffix == ".npz" or options.work is not _bounds,
         f"{path} has one row for every sample, but three samples differ in length; save arrays with numpy.savez",
     )
     _checks.require(path.is_file(), f"there is no file {path}; look at the path and the current folder")

@@ -129,8 +129,8 @@ def label_symbols(y: np.ndarray) -> Symbols:
     _checks.require(y.ndim == 1, f"y has shape {y.shape}; expected one label for each sample: y.ravel() or y.argmax(1)")
     _checks.require(
         are_names(y),
-        f"y has dtype {y.dtype}; expected integer or string labels: a continuous target is not supported "
-        "yet. If these are class numbers, pass y.astype(int); else bin them first (pidjax.quantile_codes)",
+        f"y has dtype {y.dtype}; expected integer or string labels: a continuous target is for pidjax.quantify "
+        "and copula_pid. If these are class numbers, pass y.astype(int); else bin them first (pidjax.quantile_codes)",
     )
     symbols = named(y, "y")
     if symbols.size > 1:

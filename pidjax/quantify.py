@@ -23,6 +23,7 @@ from pidjax.inputs import (
 )
 from pidjax.joint import checked_bins, joint_pmf
 from pidjax.pointwise import Pointwise
+from pidjax.quantify_gaussian import TARGETS, gaussian_report, is_continuous
 from pidjax.quantify_lsmi import lsmi_report
 from pidjax.quantify_posteriors import METHODS as LEARNED
 from pidjax.quantify_posteriors import posteriors_report
@@ -32,7 +33,7 @@ from pidjax.typing import ArrayLike, Key
 
 __all__ = ["quantify"]
 
-METHODS = ("auto", "discrete", *LEARNED, "lsmi")
+METHODS = ("auto", "discrete", *LEARNED, "lsmi", *TARGETS)
 DISCRETISERS = ("kmeans", "quantile", "none")
 REPLICATES = 200
 BINS = 20
@@ -72,6 +73,10 @@ def quantify(
     them beside, how often each minimum switched between the modalities, and how good the classifiers are. It has no
     certificate and no null.
 
+    A *continuous* y (one-dimensional floats, or floats of any width where it is asked for) takes the Gaussian closed
+    form: ``method="copula"``, its default, of normal scores, whose pairs are checked for being Gaussian on held-out
+    samples, with a warning where they aren't; ``"flow"`` learns maps that make them so, on half of the samples.
+
     The *interval* is 95 %. Discrete: the spread of the bootstrap over samples (symbols held fixed) about the estimate
     less the bias that the bootstrap finds, cut at 0: a resample has the plug-in bias once more. Where the bias is large
     the estimate may lie above its own interval. Posteriors: the same, with posteriors held, calibration and
@@ -95,10 +100,12 @@ def quantify(
         x1: first modality, one row for each sample. One-dimensional integers, booleans or strings are
             symbols; anything else, ``(n,)`` floats or ``(n, ...)``, is features, flattened to ``(n, d)``.
         x2: second modality, likewise.
-        y: labels ``(n,)``, integers, booleans or strings; or a model's probabilities ``(n, k)``.
+        y: labels ``(n,)``, integers, booleans or strings; or a model's probabilities ``(n, k)``; or a continuous
+            target, floats ``(n,)``, with ``method="copula"`` or ``"flow"`` also ``(n, d)``.
         key: PRNG key, ``jax.random.key(0)``; the same key gives the same report.
-        method: ``"discrete"``, ``"posteriors"``, ``"unquantised"``, ``"batch"``, ``"dual"`` or ``"lsmi"``; ``"auto"``
-            is discrete for symbols on both sides, or where ``discretise`` or ``bins`` is given; else posteriors.
+        method: ``"discrete"``, ``"posteriors"``, ``"unquantised"``, ``"batch"``, ``"dual"`` or ``"lsmi"``; of a
+            continuous y ``"copula"`` or ``"flow"``. ``"auto"`` is copula for a continuous y, discrete for symbols on
+            both sides or where ``discretise`` or ``bins`` is given, else posteriors.
         discretise: how features become symbols: ``"kmeans"`` (the default), ``"quantile"`` (one column only) or
             ``"none"`` (both modalities must be symbols). Discrete only.
         bins: how many symbols features become; None means 20. Discrete only.
@@ -117,8 +124,9 @@ def quantify(
         of features, out of fold.
 
     Raises:
-        ValueError: NaN features, different lengths, no samples, floating labels or groups, an unknown ``method`` or
-            ``discretise``, ``bins`` below 1, negative numbers of replicates, symbols beside features for LSMI.
+        ValueError: NaN features, different lengths, no samples, class numbers as floats, floating groups, an
+            unknown ``method`` or ``discretise``, ``bins`` below 1, negative numbers of replicates,
+            symbols beside features for LSMI or a continuous y.
         TypeError: no PRNG key; arrays that are neither real numbers nor strings.
 
     Example:
@@ -142,6 +150,19 @@ def quantify(
     key = checked_key(key)
     x1, x2, y = (np.asarray(x) for x in (x1, x2, y))
     check_lengths(x1, x2, y)
+    if is_continuous(y, method):
+        _checks.require(
+            not of_tables and not permutations and recipe is None,
+            "discretise, bins, permutations and recipe are for labels, and y is continuous; leave them out, or bin y "
+            "(pidjax.quantile_codes)",
+        )
+        _checks.require(
+            bootstrap >= 0, f"bootstrap is {bootstrap}; expected a number of replicates, 0 to switch it off"
+        )
+        return gaussian_report(
+            x1, x2, y, key=key, method=method, bootstrap=bootstrap, say=progress or (lambda stage: None),
+            clusters=None if groups is None else group_symbols(np.asarray(groups), len(y)),
+        )  # fmt: skip
     if method == "auto":
         method = "discrete" if of_tables or (are_names(x1) and are_names(x2)) else "posteriors"
     _checks.require(

@@ -50,7 +50,7 @@ class Report:
         gap: certified width: the exact optimum for the observed table lies within ``gap`` above the union
             information used. None (or NaN, which becomes None) where the method certifies nothing.
         information: I(X1;Y), I(X2;Y) and I(X1,X2;Y).
-        label_entropy: H(Y), the most that anything can say about y.
+        label_entropy: H(Y), the most that anything can say about y; NaN of a continuous one, which has no bound.
         interval: 95 % bootstrap interval, ``Interval(lower=PID, upper=PID)``; None when switched off.
         null: what permuted labels give; None when switched off.
         samples: number of samples.
@@ -61,6 +61,7 @@ class Report:
         warnings: what to beware of, each with its numbers and a cure.
         seed: the seed of the command line, or the words of the key.
         nouns: what the sizes of x1 and x2 count: "symbol" or, say, "feature".
+        target: what the size of y counts: "label", or "column" where y is continuous.
         interval_rule: what the interval is, in words that follow the number of replicates.
         variants: the decomposition by other rules, by name: LSMI's published constant shift, say, or the table before
             any correction.
@@ -101,6 +102,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     seed: int | tuple[int, ...] | None = None
     nouns: tuple[str, str] = ("symbol", "symbol")
+    target: str = "label"
     interval_rule: str = "bootstrap replicates about the bias-corrected estimate"
     variants: dict[str, PID] = field(default_factory=dict)
     certified: str = "this table"
@@ -144,7 +146,7 @@ class Report:
         title = [
             f"Partial information decomposition of {counted(self.samples, 'sample')}",
             *textwrap.wrap(
-                f"x1: {counted(n1, self.nouns[0])}, x2: {counted(n2, self.nouns[1])}, y: {counted(k, 'label')}; "
+                f"x1: {counted(n1, self.nouns[0])}, x2: {counted(n2, self.nouns[1])}, y: {counted(k, self.target)}; "
                 f"{self.method}",
                 WIDTH,
             ),
@@ -154,6 +156,8 @@ class Report:
         rows = [f"{name:<14}{letter:<4}" for _, name, letter, _ in ATOMS]
         names = ("I(x1;y)", "I(x2;y)", "I(x1,x2;y)", "H(y)")
         others: dict[str, Any] = dict(zip(names, (*self.information, self.label_entropy), strict=True))
+        if math.isnan(self.label_entropy):  # of a continuous target
+            del others["H(y)"]
         tail = [f"{name:<18}" for name in others]
         for scale, unit in scales:
             header += f"{unit:>9}"

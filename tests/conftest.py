@@ -22,7 +22,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 MOST_MAPS = 40_000
 
 # Measured: these take longest, most of it in XLA's compiler, and each has a quicker sibling that stays. They count as
-# slow, so that everybody's run stays short; .ci/run runs them all.
+# slow, so that everybody's run stays short; .ci/run runs them all but the long.
 SLOW = re.compile(
     "|".join(
         (
@@ -110,6 +110,42 @@ SLOW = re.compile(
             r"test_dual.py::test_(the_potentials|confident|double|estimates_are)",
             r"test_latent.py::test_(truths_with_dropout|labels_are_equally)",
             r"test_consistency.py::test_(vmap_over|certain_posteriors.*float64)",
+            r"test_docs.py::.*\[pidjax.estimators.(infometer|autoregressive|hyperprior|factorised|coders|invertible)\]",
+            r"test_docs.py::.*\[pidjax.estimators.(masked_convolution|cells|flow|cross_fit)\]",
+            r"test_docs.py::.*\[pidjax.(quantify_infometer|applications.(study|schemes)|gaussian_samples|normal_scores)\]",
+            r"test_docs.py::.*\[pidjax.couplings.(minimum|maximum)_entropy\]",
+            r"test_infometer.py::test_(few_samples|informations_are)",
+            r"test_bottleneck.py::test_(dtypes_are_kept\[(hyper|invert|masked|factor)|samples_in_another|a_fit_returns)",
+            r"test_bottleneck.py::test_(the_rate_of_a_normal|probabilities_of_(pairs|maps))",
+            r"test_broja.py::test_float32_brackets_the_float64_truth\[noisy_copy-shape0",
+            r"test_broja.py::test_a_stopped_solve.*\[(very_sparse|near_deterministic|deterministic|noisy_copy)-float64",
+            r"test_broja.py::test_the_certificate_is.*\[(very_sparse|near_deterministic|deterministic|noisy_copy)-shape[23]",
+            r"test_broja.py::test_(jit_vmap_and_grad_compose\[shape0|one_symbol_or_one_label.*\[1)",
+            r"test_problems.py::test_(vmap_over_keys|every_problem_is_a_pmf).*(near_det|noisy|sparse)",
+            r"test_problems.py::test_(sparse_kinds_keep.*sparse-0.2|thin_shapes.*near_det)",
+            r"test_minimum_entropy.py::test_a_search_(mostly|keeps).*shape0",
+            r"test_quantify_gaussian.py::test_pairs_that",
+        )
+    )
+)
+
+
+# Slow ones of half a minute and more, an hour together: whole studies, trained over seeds and settings, whose quicker
+# siblings .ci/run keeps. ``pytest -m long`` runs them, before a release and after a change of what they study.
+LONG = re.compile(
+    "|".join(
+        (
+            r"test_notebooks.py::test_it_runs_in_a_fresh_kernel\[(with_data-0[2-9]|without_data-03)_",
+            r"test_(samplewise_|continuous_)?benchmark(s)?.py::test_the_quick_run",
+            r"test_real_data.py::test_(avmnist_is|every_pair)",
+            r"test_samplewise.py::test_(means_of_informations_are_the_truth|units_of_a_modality)",
+            r"test_quantify_posteriors.py::test_the_bars_for_learned_posteriors",
+            r"test_bounds.py::test_the_synergy_of_a_hundred_thousand_joints_is_inside\[shape[123]",
+            r"test_maximum_entropy.py::test_the_bracket_closes_on_all_but_one.*shape2",
+            r"test_scaling.py::test_the_bracket_closes_on_the_interior_point_methods_for_every_kind\[shape2",
+            r"test_infometer.py::test_(the_information_of_normal_pairs.*-[12]\]|the_standard_error_is|ten_pairs|what_only)",
+            r"test_infometer.py::test_(information_grows|independent_modalities.*\[[12]\]|a_noisy_bit.*0.3)",
+            r"test_gaussian_samples.py::test_.*cover",
         )
     )
 )
@@ -117,10 +153,13 @@ SLOW = re.compile(
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
 def pytest_collection_modifyitems(items):
-    """Mark what the table names."""
+    """Mark what the tables name."""
     for item in items:
-        if SLOW.search(item.nodeid):
+        long = LONG.search(item.nodeid)
+        if long or SLOW.search(item.nodeid):
             item.add_marker(pytest.mark.slow)
+        if long:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="module", autouse=True)

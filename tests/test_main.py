@@ -174,7 +174,7 @@ def test_a_csv_says_what_its_npz_says(xor, tmp_path, capsys):
         ("a,b,c\n0,,1\n1,1,1\n", NAMES, "column 'b' has 1 empty cells"),
         ("a,b,c\n0,1\n", NAMES, "row 1 has 2 cells, the header 3"),
         ("a,b,c\n0,red,1\n", ["--x1", "a,b", "--x2", "b", "--y", "c"], "columns b hold words"),
-        ("a,b,c\n0,1,0.5\n", NAMES, "y has dtype float64; expected integer or string labels"),
+        ("a,b,c\n0,1,0.5\n", NAMES, "are for labels, and y is continuous"),
         ("a,b,c\n0,nan,1\n1,2.5,0\n", NAMES, "x2 has 1 NaN"),
         ("a,b,c\n", NAMES, "no samples"),
         ("", NAMES, "has no column 'a'"),

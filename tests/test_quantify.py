@@ -303,7 +303,7 @@ def test_a_gap_that_was_not_reached_is_warned_of():
         ({"x1": None}, "x1 is a single value"),
         (
             {"y": X1 / 1},
-            r"y has dtype float64; expected integer or string labels.*not supported yet.*astype\(int\)",
+            r"y is floating with 2 distinct values; if these are class numbers, pass y.astype\(int\)",
         ),
         ({"y": X1[:, None]}, r"y has shape \(100, 1\) and dtype int64; expected labels \(n,\), or a model's prob"),
         ({"method": "broja"}, "unknown method 'broja'; expected one of auto, discrete"),

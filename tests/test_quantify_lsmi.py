@@ -112,7 +112,7 @@ def test_a_single_class_leaves_nothing_to_lsmi_either():
         ({"x1": np.full((100, 2), 0.1), "x2": X2[:, None]}, "x1 is constant: it can't inform; look at its source"),
         ({"x1": X1[:, None], "x2": np.where(X2, np.nan, 1.0)}, "x2 has 50 NaN or infinite values"),
         ({"x1": X1[:, None], "x2": X2[:, None], "groups": X1}, "groups has 2 distinct values for 5 folds"),
-        ({"y": X1 / 1}, "y has dtype float64"),
+        ({"y": X1 / 1}, "y is continuous .float64. and method is 'lsmi', which is for labels"),
     ],
 )
 def test_what_lsmi_cannot_do_is_refused_with_its_cause(change, found):

@@ -1,0 +1,90 @@
+"""The roof of continuous targets: arrays in, a ``Report`` by the Gaussian closed form out."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pidjax import _checks
+from pidjax.estimators.flow import flow_pid
+from pidjax.info import Informations
+from pidjax.inputs import Symbols, are_names, features
+from pidjax.normal_scores import copula_pid
+from pidjax.report import Report
+from pidjax.typing import Key
+
+__all__ = ["TARGETS", "gaussian_report", "is_continuous"]
+
+TARGETS = ("copula", "flow")
+# Fewer distinct values are class numbers that were stored as floats, rather than measurements.
+FEW_VALUES = 20
+REPLICATES = 200
+
+
+def is_continuous(y: np.ndarray, method: str) -> bool:
+    """Whether y is a target of floats, and not labels or a model's probabilities."""
+    return method in TARGETS or (y.ndim == 1 and y.dtype.kind == "f")
+
+
+def gaussian_report(
+    x1: np.ndarray, x2: np.ndarray, y: np.ndarray, *, key: Key, method: str, bootstrap: int, clusters: Symbols | None,
+    say: Callable[[str], None],
+) -> Report:  # fmt: skip
+    """The report of ``quantify`` where y is continuous."""
+    _checks.require(
+        method in ("auto", *TARGETS),
+        f"y is continuous ({y.dtype}) and method is {method!r}, which is for labels; expected one of "
+        f"{', '.join(TARGETS)}. If these are class numbers, pass y.astype(int); else bin them first "
+        "(pidjax.quantile_codes)",
+    )
+    distinct = min(np.unique(column).size for column in y.reshape(len(y), -1).T)
+    _checks.require(
+        distinct >= min(FEW_VALUES, len(y)),
+        f"y is floating with {distinct} distinct values; if these are class numbers, pass y.astype(int); a "
+        f"continuous target has at least {FEW_VALUES}",
+    )
+    for x, name in ((x1, "x1"), (x2, "x2"), (y, "y")):
+        _checks.require(
+            not are_names(x),
+            f"{name} is symbols ({x.dtype}), and the target continuous: symbols have no normal scores; pass "
+            f"indicators as features, or bin y (pidjax.quantile_codes) for a decomposition of tables",
+        )
+    values = [features(x, name).reshape(len(x), -1) for x, name in ((x1, "x1"), (x2, "x2"), (y, "y"))]
+    _checks.require(
+        method != "flow" or clusters is None,
+        'groups is not for method="flow", whose halves would cut through them; leave it out, or use "copula"',
+    )
+    # They correct the estimate's bias too, so some are drawn where no interval is asked for.
+    drawn = bootstrap or REPLICATES
+    if method == "flow":
+        say("training flows")
+        with jax.enable_x64(False):
+            given = [jnp.asarray(x, jnp.float32) for x in values]
+            found = jax.device_get(flow_pid(key, *given, replicates=drawn))
+        words, used = "flows to pairwise Gaussian latents, held out", len(y) - len(y) // 2
+    else:
+        say("ranking")
+        with jax.enable_x64(True):
+            groups = None if clusters is None else clusters.codes
+            found = jax.device_get(copula_pid(key, *values, replicates=drawn, groups=groups))
+        words, used = "normal scores, Gaussian closed form", len(y)
+    pid = found.pid
+    checks = {"x1 and y": found.check1, "x2 and y": found.check2, "all": found.check12}
+    return Report(
+        pid=pid,
+        gap=None,
+        information=Informations(pid.mi1, pid.mi2, pid.total),
+        label_entropy=float("nan"),
+        interval=found.interval if bootstrap else None,
+        samples=used,
+        shape=(values[0].shape[1], values[1].shape[1], values[2].shape[1]),
+        method=f"continuous target, {words}",
+        nouns=("column", "column"),
+        target="column",
+        bootstrap=bootstrap,
+        interval_rule="bootstrap replicates" + (f" of {clusters.size} groups" if clusters else ""),
+        warnings=(*found.warnings, *(clusters.warnings if clusters else ())),
+        diagnostics={f"{name}, standard errors from Gaussian": float(c.statistic) for name, c in checks.items()},
+        seed=tuple(int(word) for word in np.asarray(jax.random.key_data(key)).ravel()),
+    )
