@@ -111,6 +111,13 @@ def infometer(
         entropy = {name: fitted.entropy[name] for name in ("x1", "x2", "joint")}
         pointwise = np.asarray(fitted.values.information[route], np.float64)
         curve.append(Rate(each, means(fitted.information), means(entropy), pointwise))
+    heard = [bool(own) for each in fitted.models.heard.values() for own in np.ravel(each)]
+    if not all(heard):
+        warnings.append(
+            f"{len(heard) - sum(heard)} of {len(heard)} models of both modalities coded validation samples no better "
+            "than those of one, and were left out: there nothing counts as shared. If something ought to be, take more "
+            "samples or fewer components"
+        )
     value, error = curve[-1].information[route]
     if value < -2 * error:
         warnings.append(

@@ -55,10 +55,18 @@ class InfometerValues(NamedTuple):
 
 
 class InfometerModels(NamedTuple):
-    """What was trained, for ``unseen_infometer``: the grids of x1 and x2, and states ``(repeats, folds, ...)``."""
+    """What was trained, for ``unseen_infometer``.
+
+    Attributes:
+        grids: of x1 and x2.
+        states: ``(repeats, folds, ...)``.
+        heard: of each model of both modalities by name, ``(repeats, folds)`` booleans: whether it codes validation
+            samples in fewer nats than the models of one. If not, these answer in its place. Empty without validation.
+    """
 
     grids: tuple[Grid, Grid]
     states: Any
+    heard: dict[str, Array]
 
 
 class FittedInfometer(NamedTuple):
@@ -111,7 +119,8 @@ def fitted_infometer(
     With a condition Z, all entropies are given Z, and the information is ``I(X;Y|Z)``. Entropies are held-out
     cross-entropies, so ``sum`` errs by KL(x1) + KL(x2) - KL(joint) of the models, ``conditional`` by KL(y) - KL(y|x):
     neither is a bound, and values may be negative. Models of ``conditional`` contain the marginal ones, and
-    their errors nearly cancel.
+    their errors nearly cancel. Where a model of both modalities does no better on validation samples than those of one,
+    these answer for it, and in that fold nothing is shared (``models.heard``): what it learned was noise.
 
     Quantised features share less than the features themselves, and symbols depend on ``step``: see ``rate_curve``.
     The grid is read off all samples; that tells models nothing but a unit.
@@ -150,7 +159,10 @@ def fitted_infometer(
     grids = _grids(samples, step, units)
     symbols = _symbols(samples, grids, units)
     done = _cross_fitted(meter(recipe, given is not None, classes), key, symbols, recipe, groups)
-    values = _values(jax.tree.map(lambda leaf: -averaged(-leaf), done.estimate), routes_of(recipe))
+    heard = _heard(done.trace.validation, done.estimate)
+    at = {name: jnp.take_along_axis(own, done.fold, 1) for name, own in heard.items()}
+    answers = _answers(done.estimate, at)
+    values = _values(jax.tree.map(lambda leaf: -averaged(-leaf), answers), routes_of(recipe))
     surprisal = dict(values.surprisal)
     if "joint" not in surprisal:
         surprisal["joint"] = surprisal["x1"] + surprisal["x2|x1"]
@@ -159,7 +171,7 @@ def fitted_infometer(
         {name: mean(leaf) for name, leaf in values.information.items()},
         {name: mean(leaf) for name, leaf in surprisal.items()},
         values,
-        InfometerModels(grids, done.state),
+        InfometerModels(grids, done.state, heard),
     )
     return _checks.poison(fitted, ok)
 
@@ -197,8 +209,28 @@ def unseen_infometer(
     surprisal = of_all(
         meter(recipe, given is not None, classes).estimate, models.states, _symbols(samples, models.grids, units)
     )
-    values = _values(jax.tree.map(lambda leaf: -averaged(-leaf), surprisal), routes_of(recipe))
+    answers = _answers(surprisal, {name: own.reshape(-1, 1) for name, own in models.heard.items()})
+    values = _values(jax.tree.map(lambda leaf: -averaged(-leaf), answers), routes_of(recipe))
     return _checks.poison(values, ok)
+
+
+# By what each model of both modalities would be replaced.
+_ALONE = {"joint": ("x1", "x2"), "x2|x1": ("x2",), "x1|x2": ("x1",)}
+
+
+def _heard(losses: dict[str, Array] | None, estimate: dict[str, Array]) -> dict[str, Array]:
+    """Whose validation losses ``(repeats, folds, looks)`` are below those of the models of one modality, at best."""
+    pairs = [name for name in _ALONE if name in estimate]
+    if losses is None:  # nothing was validated: all answer
+        return {}
+    best = {name: jnp.where(jnp.isnan(own), jnp.inf, own).min(-1) for name, own in losses.items()}
+    return {name: best[name] < sum((best[one] for one in _ALONE[name][1:]), best[_ALONE[name][0]]) for name in pairs}
+
+
+def _answers(surprisal: dict[str, Array], heard: dict[str, Array]) -> dict[str, Array]:
+    """The surprisals, those of models that aren't heard replaced."""
+    alone = {name: sum((surprisal[one] for one in _ALONE[name][1:]), surprisal[_ALONE[name][0]]) for name in heard}
+    return surprisal | {name: jnp.where(own, surprisal[name], alone[name]) for name, own in heard.items()}
 
 
 def rate_curve(

@@ -118,9 +118,21 @@ def test_ten_pairs_have_ten_times_the_information(model):
 def test_independent_modalities_share_nothing(seed):
     found = measured("autoregressive", 0.0, seed)
     for value, error in found.information.values():
-        # Pointwise values are nearly 0 too, so the error is some .0003; what training leaves of two models is as much
-        # again, and it is no sampling error.
-        assert abs(float(value)) < 3 * float(error) + 5e-4
+        assert abs(float(value)) <= 3 * float(error)
+
+
+@pytest.mark.slow
+def test_what_models_learn_of_noise_does_not_count():
+    """Eight columns of each, independent: 300 samples can't teach that, and unheard models share exactly nothing."""
+    rng = np.random.default_rng(0)
+    samples = Samples(*arrays(*rng.normal(size=(2, 600, 8))))
+    found = fitted_infometer(KEY, samples, step=0.5, recipe=SHORT)
+    assert not any(own.any() for own in found.models.heard.values())
+    for value, error in found.information.values():
+        assert (float(value), float(error)) == (0.0, 0.0)
+    few = jax.tree.map(lambda leaf: leaf[:5], samples)
+    unseen = unseen_infometer(found.models, few, recipe=SHORT)
+    np.testing.assert_allclose(unseen.information["conditional"], 0, atol=1e-6)
 
 
 @pytest.mark.slow
