@@ -45,7 +45,7 @@ def test_a_gaussian_pair_is_measured_at_each_step(pair):
         assert error == pytest.approx(0.9 / 3000**0.5, rel=0.3)  # sd of the pointwise values is rho, at fine steps
         assert abs(value - truth) < 3 * error
     assert report.mutual_information == report.rate.information["conditional"][0]
-    assert report.mutual_information == pytest.approx(report.pointwise.mean(), abs=1e-6)
+    assert report.mutual_information == pytest.approx(report.pointwise.mean(), abs=1e-5)  # a float32 sum of 3000
     h = {name: value for name, (value, _) in report.rate.entropy.items()}
     assert h["x1"] == pytest.approx(2.80783, abs=0.05)
     assert h["x1"] < h["joint"] < h["x1"] + h["x2"]
