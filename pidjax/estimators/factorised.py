@@ -190,10 +190,10 @@ def factorised(
         if len(k) <= len(window):
             return directly()
 
-        def looked_up() -> Array:
-            return -jnp.take_along_axis(each(window), (k - window[:1]).astype(jnp.int32), 0, mode="clip").sum(1)
-
-        # Symbols repeat: where all are near, those there are take fewer evaluations than the samples.
-        return jax.lax.cond((jnp.abs(k - centre) <= _REACH).all(), looked_up, directly)
+        # Symbols repeat: where all are near, those there are take fewer evaluations than the samples. The table is made
+        # before the branch: within it, XLA for CPUs would evaluate it anew for each symbol that is looked up.
+        table, index = each(window), (k - window[:1]).astype(jnp.int32)
+        looked_up = lambda: -jnp.take_along_axis(table, index, 0, mode="clip").sum(1)
+        return jax.lax.cond((jnp.abs(k - centre) <= _REACH).all(), looked_up, jax.checkpoint(directly))
 
     return by_gradient(init, surprisal, default_optimiser(_LEARNING_RATE, steps) if tx is None else tx)

@@ -21,6 +21,8 @@ __all__ = ["Candidates", "Fit", "Trace", "fit"]
 
 # Looks at the validation samples in a fit, unless ``every`` says otherwise.
 _LOOKS = 40
+# Samples whose index leaves half of a word of 32 bits to a random draw.
+_PACKED = 1 << 16
 
 
 class Candidates(NamedTuple):
@@ -183,8 +185,14 @@ def split(key: Key, samples: Samples, share: float) -> tuple[Samples, Samples | 
 
 def _order(key: Key, n: int, count: int) -> Array:
     """``count`` indices: permutations of n, one after the other."""
-    keys = jax.random.split(key, -(-count // n))
-    return jax.vmap(lambda key: jnp.argsort(jax.random.bits(key, (n,))))(keys).ravel()[:count]
+    draws = jax.vmap(lambda key: jax.random.bits(key, (n,)))(jax.random.split(key, -(-count // n)))
+    if n > _PACKED:
+        return jnp.argsort(draws).ravel()[:count]
+    # One word holds the draw and, in its lowest bits, the index: XLA sorts words six times as fast as pairs. Draws that
+    # agree in all other bits, at least 16, stay in the order of their indices: neighbours, of one minibatch or two.
+    lowest = (1 << (n - 1).bit_length()) - 1
+    words = draws & jnp.uint32(~lowest & 0xFFFFFFFF) | jnp.arange(n, dtype=jnp.uint32)[None]
+    return (jax.lax.sort(words, is_stable=False) & jnp.uint32(lowest)).astype(jnp.int32).ravel()[:count]
 
 
 def _losses(estimator: Estimator, state: Any, validation: Samples) -> Any:

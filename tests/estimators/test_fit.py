@@ -14,7 +14,7 @@ from pidjax.typing import Samples
 KEY = jax.random.key(0)
 
 
-def counter():
+def counter(steps=12, batch=4):
     """Its state is the list of the samples that each update saw."""
 
     def update(key, state, samples):
@@ -22,7 +22,7 @@ def counter():
         return (seen.at[number].set(samples.x1), number + 1), number
 
     return Estimator(
-        lambda key, samples: (jnp.full((12, 4), -1), jnp.asarray(0)), update, lambda state, samples: samples.x1
+        lambda key, samples: (jnp.full((steps, batch), -1), jnp.asarray(0)), update, lambda state, samples: samples.x1
     )
 
 
@@ -35,12 +35,23 @@ def test_the_mean_of_a_normal_is_the_mean_of_the_samples():
     assert done.trace.updates[-1] < done.trace.updates[0]
 
 
-def test_every_sample_comes_once_before_any_comes_twice():
-    done = fit(counter(), KEY, Samples(x1=jnp.arange(24)), steps=12, batch_size=4, every=12)
-    seen = np.asarray(done.state[0])
-    assert sorted(seen[:6].ravel()) == list(range(24))
-    assert sorted(seen[6:].ravel()) == list(range(24))
-    assert (seen[:6] != seen[6:]).any()
+@pytest.mark.parametrize(("n", "batch"), [(24, 4), (70_000, 35_000)])  # on either side of what a word can hold
+def test_every_sample_comes_once_before_any_comes_twice(n, batch):
+    steps = 2 * n // batch
+    done = fit(counter(steps, batch), KEY, Samples(x1=jnp.arange(n)), steps=steps, batch_size=batch, every=steps)
+    first, second = np.asarray(done.state[0]).reshape(2, n)
+    np.testing.assert_array_equal(np.sort(first), np.arange(n))
+    np.testing.assert_array_equal(np.sort(second), np.arange(n))
+    assert (first != second).any()
+
+
+def test_every_order_is_as_likely():
+    """Of 4 samples: 24 orders, 250 times each, to five standard deviations."""
+    one = lambda key: fit(counter(1, 4), key, Samples(x1=jnp.arange(4)), steps=1, batch_size=4, every=1).state[0][0]
+    orders = np.asarray(jax.vmap(one)(jax.random.split(KEY, 6000)))
+    _, counts = np.unique(orders @ [64, 16, 4, 1], return_counts=True)
+    assert len(counts) == 24
+    assert np.abs(counts - 250).max() < 5 * np.sqrt(250)
 
 
 @pytest.mark.parametrize("every", [1, 5, 7, 12])
