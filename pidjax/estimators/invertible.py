@@ -31,17 +31,20 @@ __all__ = ["Coupling", "coupled", "invertible", "uncoupled"]
 
 _LEARNING_RATE = 1e-2
 # Couplings move slower than the rest: the noise of their training must stay below half a cell.
-_PACE = 0.01
+_PACE, _NETWORK_PACE = 0.01, 0.03
+# Moves are rounded up from .1 on and down from -.9 on. Were both as far, bits would stay where they are: their density
+# pulls 0 up and 1 down as hard, both cross at once, and are pulled back.
+_OFFSET = 0.4
 
 
 class Coupling(NamedTuple):
-    """``k + round(m(k))`` with m of some columns, added to the others: ``m = linear + network``.
+    """``k + round(m(k) + .4)`` with m of some columns, added to the others: ``m = linear + network``.
 
     Attributes:
         slope: ``(d, d)``, inputs to outputs, in hundredths: symbols to symbols.
         into: ``(d, hidden)``, of standardised symbols.
         bias: ``(hidden,)``.
-        out: ``(hidden, d)``, in hundredths of standard deviations.
+        out: ``(hidden, d)``, in three hundredths of standard deviations.
     """
 
     slope: Array
@@ -61,7 +64,7 @@ class Read(NamedTuple):
 def sides(sizes: Sequence[int], couplings: int) -> list[np.ndarray]:
     """For each coupling which columns move the others: modalities in turn, then even and odd columns in turn.
 
-    One field is cut into halves. Of one column there is nothing to couple.
+    One field is cut into halves. Of one column there is nothing to couple, and two have two sides.
     """
     d = sum(sizes)
     if d < 2:
@@ -69,15 +72,15 @@ def sides(sizes: Sequence[int], couplings: int) -> list[np.ndarray]:
     first = np.arange(d) < (sizes[0] if len(sizes) > 1 else d // 2)
     even = np.arange(d) % 2 == 0
     turn = [first, ~first, even, ~even]
-    return [turn[i % 4] for i in range(couplings)]
+    return [turn[i % 4] for i in range(min(couplings, 2) if d == 2 else couplings)]
 
 
 def _move(coupling: Coupling, moving: np.ndarray, seen: Whitening, k: Array) -> Array:
     """What is added to each column; whole numbers, 0 for those that move the others."""
     inputs = jnp.where(moving[None], k - seen.mean[None], 0)
     hidden = jnp.tanh((inputs / seen.scale[None]) @ coupling.into + coupling.bias[None])
-    move = _PACE * (inputs @ coupling.slope + (hidden @ coupling.out) * seen.scale[None])
-    return straight_through(jnp.where(moving[None], 0, move))
+    move = _PACE * (inputs @ coupling.slope) + _NETWORK_PACE * (hidden @ coupling.out) * seen.scale[None]
+    return straight_through(jnp.where(moving[None], 0, move + _OFFSET))
 
 
 def coupled(couplings: Sequence[Coupling], moving: Sequence[np.ndarray], seen: Whitening, k: Array) -> Array:
@@ -149,7 +152,7 @@ def invertible(
 ) -> Estimator:
     """Surprisals ``-log P(k)`` by a learned bijection of whole numbers and a factorised model of what comes out.
 
-    ``b' = b + round(m(a))`` and so on, with m a linear map, first by least squares, and a network that starts at zero;
+    ``b' = b + round(m(a) + .4)`` and so on, with m a linear map, first by least squares, and a network that starts at zero;
     gradients go straight through the rounding. A bijection of symbols has their entropy, exactly, whereas a
     real-valued transform changes it. The couplings of a pair are, in turn, from x1 to x2, from x2 to x1, from even to
     odd columns and back. One column is left as it is: that is ``factorised``.
@@ -162,7 +165,7 @@ def invertible(
         of: the field of ``Samples``, ``(n, ...)``, or several, side by side.
         step: width of a cell, in standard deviations of each column or in its own unit.
         units: ``"standard"`` or ``"raw"``, see ``grid``; whole numbers as they are: ``step=1.0, units="raw"``.
-        couplings: how many; two at least, so that each side moves the other.
+        couplings: how many; two at least, so that each side moves the other. Two columns have two.
         hidden: width of each network.
         filters: of the cumulative functions, see ``factorised``.
         steps: updates of the fit, for the default optimiser.
