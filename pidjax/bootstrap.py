@@ -16,7 +16,7 @@ from pidjax.pid import PID
 from pidjax.posteriors import exact_union, reconciled, shared_cells, table_union
 from pidjax.typing import Array, ArrayLike, Key
 
-__all__ = ["REPLICATE_TOL", "posterior_replicates", "resampled_weights"]
+__all__ = ["REPLICATE_TOL", "group_numbers", "posterior_replicates", "resampled_weights"]
 
 # Replicates measure spread, not the fourth digit: solved to this gap (nats), they take half the steps.
 REPLICATE_TOL = 1e-6
@@ -44,6 +44,30 @@ def resampled_weights(key: Key, n: int, groups: Array | None = None, *, units: i
     drawn = jax.random.randint(key, (count,), 0, count)
     times = jnp.zeros(count, jnp.result_type(float)).at[drawn].add(1.0)
     return times if groups is None else times[groups]
+
+
+def group_numbers(groups: ArrayLike | None, n: int) -> tuple[Any, int | None]:
+    """Groups as numbers 0, 1, ..., and how many there are; None for both when there are none.
+
+    Args:
+        groups: ``(n,)`` integers, concrete, or None.
+        n: number of samples.
+
+    Returns:
+        Integers ``(n,)`` and the number of groups.
+
+    Raises:
+        ValueError: not one for each sample.
+
+    Example:
+        >>> group_numbers([7, 3, 7], 3)
+        (array([1, 0, 1]), 2)
+    """
+    if groups is None:
+        return None, None
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+    _checks.require(numbers.shape == (n,), f"groups has shape {numbers.shape}; expected ({n},)")
+    return numbers, int(numbers.max()) + 1
 
 
 def posterior_replicates(
@@ -85,10 +109,7 @@ def posterior_replicates(
         ((20,), True)
     """
     _checks.require(replicates >= 1, f"replicates is {replicates}; expected at least 1 (200 is a common choice)")
-    units = None
-    if groups is not None:
-        groups = np.unique(np.asarray(groups), return_inverse=True)[1]
-        units = int(groups.max()) + 1
+    groups, units = group_numbers(groups, len(jnp.asarray(p1)))
     posteriors = tuple(jnp.asarray(_checks.as_float(p, name)) for p, name in ((p1, "p1"), (p2, "p2"), (p12, "p12")))
     return _replicates(key, posteriors, y, groups, replicates=replicates, units=units, cells=cells)
 

@@ -8,6 +8,7 @@ determinant, ``prod min(1, lambda)``.
 """
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from pidjax import _checks
-from pidjax._precision import in_own_precision, is_traced
+from pidjax._precision import in_own_precision
 from pidjax.pid import PID
 from pidjax.typing import Array, ArrayLike
 
@@ -36,12 +37,14 @@ def gaussian_pid(cov: ArrayLike, dims: tuple[int, int, int]) -> PID:
 
     Returns:
         A ``PID`` of scalars, nats. An atom is infinite where a modality, or only both together, leave a direction of y
-        no variance (less than some tens of ulps of what it had); those that stay finite beside it are right to
-        1e-8 (float64) or 1e-3 (float32). Works under jit, vmap and grad; the covariance counts as symmetric, and
-        where a lambda is one, and both modalities say the same, the gradient is the mean of those on either side.
+        no variance (less than ``32 sqrt(d1 + d2 + dy)`` ulps of what it had); those that stay finite beside it are
+        right to 1e-8 (float64) or 1e-3 (float32), over the squared sine of the angle between such directions of x1 and
+        of x2. Works under jit, vmap and grad; the covariance counts as symmetric, and where a lambda is one, and both
+        modalities say the same, the gradient is the mean of those on either side.
 
     Raises:
-        ValueError: not a covariance of these dimensions, coordinates of one variable that are linearly dependent.
+        ValueError: not a covariance of these dimensions, coordinates of one variable that are linearly dependent (those
+            of different modalities may be).
 
     Example:
         >>> import numpy as np
@@ -76,8 +79,9 @@ def gaussian_pid_from_gains(h1: ArrayLike, h2: ArrayLike, noise: Any = 1.0) -> P
             ``(d1 + d2, d1 + d2)``, of which only S depends on the part between the modalities.
 
     Returns:
-        A ``PID`` of scalars, nats. Works under jit, vmap and grad; gradients as in ``gaussian_pid``. Precisions whose
-        ratio is beyond the resolution of the dtype (2/ulp) count as if it were that.
+        A ``PID`` of scalars, nats. Works under jit, vmap and grad; gradients as in ``gaussian_pid``. It is right to
+        some ulps of the largest posterior precision: 1e-8 where a gain is 1e4 times the noise (float64). Precisions
+        whose ratio is beyond the resolution of the dtype (2/ulp) count as if it were that.
 
     Raises:
         ValueError: shapes that don't fit, noise that is not positive definite (for channels without noise use
@@ -114,13 +118,14 @@ _MESSAGES = {
     "finite": "{} values are NaN or infinite; expected finite numbers: drop or impute such samples first",
     "weight": "weights are negative, not numbers, or so uneven that they leave no more degrees of freedom, "
     "(sum w)^2 / sum w^2 - 1, than there are columns",
-    "symmetric": "cov differs from its transpose by {:.3g} of its diagonal; expected a symmetric matrix",
+    "symmetric": "the covariance differs from its transpose by {:.3g} of its diagonal; expected a symmetric matrix",
     "noise": "the noise has {} parts that are not positive definite; expected variances > 0 (a channel without noise "
     "is a covariance: use gaussian_pid)",
-    "own": "the coordinates of {} of the variables are linearly dependent, or without variance; expected a positive "
-    "definite covariance of each: drop what the others determine",
-    "joint": "cov is not positive semidefinite, or coordinates of x1 are linearly dependent; expected the "
-    "covariance of one set of samples, without coordinates that others of the same variable determine",
+    "precision": "the gains are so large, or the noise so small, that {} entries of h' N^-1 h overflow; expected "
+    "channels with noise (one without is a covariance: use gaussian_pid)",
+    "own": "the coordinates of {} are linearly dependent, or without variance; expected a positive definite covariance "
+    "of each variable: drop what the others determine",
+    "joint": "cov is not positive semidefinite: no variables have it; expected the covariance of one set of samples",
 }
 
 
@@ -129,14 +134,21 @@ def refusal(faults: Faults) -> Any:
     ok: Any = True
     for name, message in _MESSAGES.items():
         if name in faults:
-            found = faults[name] if is_traced(faults[name]) else faults[name].item()
-            ok &= _checks.ensure(jnp.logical_not(found > 0), functools.partial(message.format, found))
+            found = faults[name]
+            words = lambda message=message, found=found: message.format(_named(found) if found.ndim else found.item())
+            ok &= _checks.ensure(jnp.logical_not((found > 0).any()), words)
     return ok
+
+
+def _named(found: Array) -> str:
+    """The variables of which this is true, one flag for each of x1, ..., xk and y."""
+    names = [*(f"x{i}" for i in range(1, len(found))), "y"]
+    return " and ".join(name for name, bad in zip(names, found.tolist(), strict=True) if bad)
 
 
 def checked_dims(cov: Array, dims: tuple[int, ...], *, sources: int | None) -> tuple[int, ...]:
     """The dimensions as integers, when they fit the covariance."""
-    dims = tuple(int(d) for d in dims)
+    dims = tuple(operator.index(d) for d in dims)
     expected = "(d1, d2, dy)" if sources == 2 else "(d1, ..., dk, dy)"
     _checks.require(
         len(dims) >= 2 and sources in (None, len(dims) - 1) and min(dims) >= 1,
@@ -167,6 +179,7 @@ class White(NamedTuple):
         loadings: ``B_i``, ``(d_i, dy)``: ``E[Y|x_i] = B_i' z_i`` with Y and ``z_i`` white.
         given: ``I - B_i' B_i``, the posterior covariances.
         given_all: the posterior covariance when all sources are known.
+        gain_all: ``E[Y|x_1, ..., x_k] = gain_all' (x_1, ..., x_k)`` with Y white.
     """
 
     lower: Array
@@ -174,40 +187,48 @@ class White(NamedTuple):
     loadings: tuple[Array, ...]
     given: tuple[Array, ...]
     given_all: Array
+    gain_all: Array
 
 
 def white(cov: Array, dims: tuple[int, ...]) -> tuple[White, Faults]:
     """The posteriors of a covariance over ``x1, ..., xk, y``, and what is wrong with it."""
-    scale = jnp.max(jnp.abs(jnp.diagonal(cov)))
-    faults = {
-        "finite": jnp.sum(~jnp.isfinite(cov)),
-        "symmetric": _beyond(jnp.max(jnp.abs(cov - cov.T)) / jnp.where(scale > 0, scale, 1), 1e3 * _ulp(cov)),
-    }
+    faults = {"finite": jnp.sum(~jnp.isfinite(cov)), "symmetric": _asymmetry(cov)}
     cov = (cov + cov.T) / 2
     ends = [sum(dims[:i]) for i in range(len(dims) + 1)]
     part = lambda i, j: cov[ends[i] : ends[i + 1], ends[j] : ends[j + 1]]
     k, sources = len(dims) - 1, ends[-2]
-    # A source that those before it determine has nothing to add: hence the ridge, on all but the first.
-    ridge = jnp.concatenate([jnp.full(d, 8.0 * d * (i > 0) * _ulp(cov), cov.dtype) for i, d in enumerate(dims[:-1])])
-    pair = cov[:sources, :sources]
-    joint = jnp.linalg.cholesky(pair + jnp.diag(ridge * jnp.diagonal(pair)))
-    factors = [joint[: dims[0], : dims[0]], *(jnp.linalg.cholesky(part(i, i)) for i in range(1, k))]
+    first, rest = slice(0, dims[0]), slice(dims[0], sources)
+    factors = [jnp.linalg.cholesky(part(i, i)) for i in range(k)]
     lower = jnp.linalg.cholesky(part(k, k))
     dependent = [
         jnp.any(~(jnp.diagonal(factor) ** 2 > 4 * d * _ulp(cov) * jnp.diagonal(part(i, i))))
         for i, (factor, d) in enumerate(zip((*factors, lower), dims, strict=True))
     ]
-    broken = jnp.any(jnp.isnan(joint))  # and the first factor with it
-    faults["own"] = jnp.sum(jnp.stack([dependent[0] & ~broken, *dependent[1:]]))
+    faults["own"] = jnp.stack(dependent).astype(jnp.int32)
     identity = jnp.eye(dims[-1], dtype=cov.dtype)
     mixed = solve(lower, cov[sources:, :sources]).T  # Cov(x, white y)
     loadings = [solve(factor, mixed[ends[i] : ends[i + 1]]) for i, factor in enumerate(factors)]
     given = [identity - b.T @ b for b in loadings]
-    innovations = solve(joint, mixed)
-    left = identity - innovations.T @ innovations
-    least = jnp.linalg.eigvalsh(jax.lax.stop_gradient(jnp.where(jnp.isfinite(left).all(), left, identity)))[0]
-    faults["joint"] = (broken | (least < -100 * sum(dims) * _ulp(cov))).astype(jnp.int32)
-    return White(lower, tuple(factors), tuple(loadings), tuple(given), left), faults
+    # What x1 leaves of the others. A coordinate that those before it determine has nothing to add: hence the ridge,
+    # on all but x1; what it takes off is given back to first order, where it is not most of what there is.
+    ridge = jnp.concatenate([jnp.full(d, 8.0 * d * _ulp(cov), cov.dtype) for d in dims[1:-1]]) if k > 1 else 0.0
+    ridge = ridge * jnp.diagonal(cov)[rest]
+    across = solve(factors[0], cov[first, rest])
+    innovation = jnp.linalg.cholesky(cov[rest, rest] - across.T @ across + jnp.diag(ridge))
+    fresh = solve(innovation, mixed[rest] - across.T @ loadings[0])
+    gain = solve_transposed(innovation, fresh)
+    left = given[0] - fresh.T @ fresh
+    broken = jnp.any(jnp.isnan(innovation)) | impossible(left, dims)
+    faults["joint"] = (broken & ~faults["own"].any()).astype(jnp.int32)
+    gain_all = jnp.concatenate([solve_transposed(factors[0], loadings[0] - across @ gain), gain])
+    left = left - (gain * ridge[:, None]).T @ gain
+    return White(lower, tuple(factors), tuple(loadings), tuple(given), left, gain_all), faults
+
+
+def impossible(given: Array, dims: tuple[int, ...]) -> Array:
+    """Whether posterior covariances have a negative variance that is no rounding."""
+    given = jax.lax.stop_gradient(jnp.where(jnp.isfinite(given).all(), given, jnp.eye(dims[-1], dtype=given.dtype)))
+    return jnp.linalg.eigvalsh(given).min() < -100 * sum(dims) * _ulp(given)
 
 
 def resolution(dims: tuple[int, ...], like: Array) -> float:
@@ -215,14 +236,15 @@ def resolution(dims: tuple[int, ...], like: Array) -> float:
     return 32 * float(sum(dims)) ** 0.5 * _ulp(like)
 
 
-def floored(given: Array, least: float) -> tuple[Array, Array]:
-    """A posterior covariance whose empty directions have a little variance, and how many these are."""
+def floored(given: Array, least: float, by: Array | None = None) -> tuple[Array, Array]:
+    """A posterior covariance with a little variance, of ``by``, in its empty directions, and how many these are."""
     fixed = jax.lax.stop_gradient(given)
     values, vectors = jnp.linalg.eigh(fixed)
     empty = values <= least
     # Small enough to be forgotten, large enough to be divided by: what stays finite is wrong by either's rounding.
-    missing = jnp.where(empty, _ulp(given) ** 0.5 - values, 0.0)
-    return given + (vectors * missing[None, :]) @ vectors.T, jnp.sum(empty)
+    by = _ulp(given) ** 0.5 * jnp.eye(len(given), dtype=given.dtype) if by is None else jax.lax.stop_gradient(by)
+    basis = vectors * empty[None, :]
+    return given + basis @ (basis.T @ (by - fixed) @ basis) @ basis.T, jnp.sum(empty)
 
 
 @functools.partial(jax.jit, static_argnames="dims")
@@ -235,7 +257,9 @@ def _of_covariance(cov: Array, *, dims: tuple[int, ...]) -> tuple[PID, Faults]:
 
 def pid_of_posteriors(given: tuple[Array, ...], least: float) -> PID:
     """The decomposition from the posterior covariances of a white y given x1, x2, and both."""
-    (s1, empty1), (s2, empty2), (s12, empty12) = (floored(s, least) for s in given)
+    (s1, empty1), (s2, empty2) = (floored(s, least) for s in given[:2])
+    # What the pairs determine they determine under every coupling: there the posterior given both is the optimal one.
+    s12, empty12 = floored(given[2], least, optimum(s1, s2)[0])
     both = jnp.sum(jnp.linalg.eigvalsh(jax.lax.stop_gradient(given[0] + given[1])) <= 2 * least)
     i1, i2, i12 = (-log_determinant(s) / 2 for s in (s1, s2, s12))
     u1, u2 = excesses(s2, s1)
@@ -266,7 +290,13 @@ def _of_gains(h1: Array, h2: Array, noise: Any) -> tuple[PID, Faults]:
         u1, u2 = excesses(p, q)
     leaves = jax.tree.leaves((h1, h2, noise))
     finite = jnp.stack([jnp.sum(~jnp.isfinite(leaf)) for leaf in leaves]).sum()
-    faults = {"finite": finite, "noise": bad1 + bad2 + bad12}
+    asymmetry = jnp.stack([jnp.zeros((), p.dtype), *(_asymmetry(leaf) for leaf in leaves[2:] if leaf.ndim == 2)]).max()
+    faults = {
+        "finite": finite,
+        "symmetric": asymmetry,
+        "noise": bad1 + bad2 + bad12,
+        "precision": jnp.sum(~jnp.isfinite(p)) + jnp.sum(~jnp.isfinite(q)),
+    }
     return PID(redundancy=i1 - u1, unique1=u1, unique2=u2, synergy=i12 - i1 - u2), faults
 
 
@@ -291,6 +321,11 @@ def solve(lower: Array, b: Array) -> Array:
     return jax.lax.linalg.triangular_solve(lower, b, left_side=True, lower=True)
 
 
+def solve_transposed(lower: Array, b: Array) -> Array:
+    """``lower^-T b``."""
+    return jax.lax.linalg.triangular_solve(lower, b, left_side=True, lower=True, transpose_a=True)
+
+
 def shares(a: Array, b: Array, eigen: Callable[[Array], Any]) -> tuple[Array, Any]:
     """The factor of ``A + B = L L'``, and what ``eigen`` says of ``L^-1 A L^-T``, whose eigenvalues are in [0, 1].
 
@@ -299,6 +334,18 @@ def shares(a: Array, b: Array, eigen: Callable[[Array], Any]) -> tuple[Array, An
     lower = jnp.linalg.cholesky(a + b)
     own = solve(lower, solve(lower, a).T)
     return lower, eigen((own + own.T) / 2)
+
+
+def optimum(s1: Array, s2: Array) -> tuple[Array, tuple[Array, Array]]:
+    """The largest W below both, and the two parts of its inverse: the multipliers of ``W <= S_1`` and ``W <= S_2``."""
+    lower, (share, vectors) = shares(s2, s1, jnp.linalg.eigh)
+    basis = lower @ vectors
+    w = (basis * jnp.minimum(share, 1 - share)[None, :]) @ basis.T
+    dual = solve_transposed(lower, vectors)
+    kink = 32 * len(s1) * _ulp(s1)
+    first = jnp.where(jnp.abs(share - 0.5) <= kink, 0.5, (share > 0.5).astype(s1.dtype))  # S_1 is the smaller one
+    multiplier = lambda weight: (dual * weight[None, :]) @ dual.T
+    return w, (multiplier(first / (1 - share)), multiplier((1 - first) / share))
 
 
 @jax.custom_jvp
@@ -315,7 +362,7 @@ def _excesses_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -
     """
     (a, b), (da, db) = primals, tangents
     lower, (share, vectors) = shares(a, b, jnp.linalg.eigh)
-    v = jax.lax.linalg.triangular_solve(lower, vectors, left_side=True, lower=True, transpose_a=True)
+    v = solve_transposed(lower, vectors)
     ratio = _log_ratio(share)
     share = 1 / (1 + jnp.exp(-ratio))
     move = ((da @ v) * v).sum(0) / share - ((db @ v) * v).sum(0) / (1 - share)
@@ -333,9 +380,12 @@ def _parts(ratio: Array) -> tuple[Array, Array]:
     return jnp.sum(jnp.maximum(ratio, 0)) / 2, jnp.sum(jnp.maximum(-ratio, 0)) / 2
 
 
-def _beyond(value: Array, allowed: float) -> Array:
-    """The value where it is above what is allowed, else zero."""
-    return jnp.where(value > allowed, value, 0.0)
+def _asymmetry(cov: Array) -> Array:
+    """By how much a covariance differs from its transpose, as a share of the standard deviations, beyond rounding."""
+    deviations = jnp.sqrt(jnp.abs(jnp.diagonal(cov)))
+    scale = deviations[:, None] * deviations[None, :]
+    found = jnp.max(jnp.abs(cov - cov.T) / jnp.where(scale > 0, scale, 1))
+    return jnp.where(found > 1e3 * _ulp(cov), found, 0.0)
 
 
 def _ulp(like: Array) -> float:

@@ -12,7 +12,18 @@ import jax.numpy as jnp
 
 from pidjax import _checks
 from pidjax._precision import in_own_precision
-from pidjax.gaussian import White, checked_dims, floored, log_determinant, refusal, resolution, shares, solve, white
+from pidjax.gaussian import (
+    White,
+    checked_dims,
+    floored,
+    impossible,
+    log_determinant,
+    optimum,
+    refusal,
+    resolution,
+    solve,
+    white,
+)
 from pidjax.pid import PID, from_union
 from pidjax.typing import Array, ArrayLike
 
@@ -112,7 +123,7 @@ def _coupling(cov: Array, *, dims: tuple[int, ...]) -> tuple[Array, Any]:
         # What x1 and x2 have together is replaced, so it is replaced before it can be found wrong.
         apart = cov.at[first, last].set(0.0).at[last, first].set(0.0)
         posteriors, faults = white(apart, dims)
-        faults.pop("joint")
+        faults["joint"] = impossible(jnp.stack(posteriors.given), dims).astype(jnp.int32)
         own = [factor @ b for factor, b in zip(posteriors.factors, posteriors.loadings, strict=True)]
         w = _optimum(posteriors, resolution(dims, cov))[0]
         # Of what neither modality sees nothing is left but rounding, on both sides of the division.
@@ -126,14 +137,7 @@ def _coupling(cov: Array, *, dims: tuple[int, ...]) -> tuple[Array, Any]:
 def _optimum(posteriors: White, least: float) -> tuple[Array, tuple[Array, Array]]:
     """W, of a white y, and the two parts of its inverse: the multipliers of ``W <= Cov(Y|X1)`` and ``<= Cov(Y|X2)``."""
     s1, s2 = (floored(given, least)[0] for given in posteriors.given)
-    lower, (share, vectors) = shares(s2, s1, jnp.linalg.eigh)
-    basis = lower @ vectors
-    w = (basis * jnp.minimum(share, 1 - share)[None, :]) @ basis.T
-    dual = jax.lax.linalg.triangular_solve(lower, vectors, left_side=True, lower=True, transpose_a=True)
-    kink = 32 * len(s1) * float(jnp.finfo(s1.dtype).eps)
-    first = jnp.where(jnp.abs(share - 0.5) <= kink, 0.5, (share > 0.5).astype(s1.dtype))  # S1 is the smaller one
-    multiplier = lambda weight: (dual * weight[None, :]) @ dual.T
-    return w, (multiplier(first / (1 - share)), multiplier((1 - first) / share))
+    return optimum(s1, s2)
 
 
 @functools.partial(jax.jit, static_argnames="dims")
@@ -146,10 +150,7 @@ def _values(cov: Array, samples: Array, *, dims: tuple[int, ...]) -> tuple[PID, 
         y = solve(posteriors.lower, y)
         z1, z2 = (solve(factor, x) for factor, x in zip(posteriors.factors, (x1, x2), strict=True))
         off1, off2 = (y - b.T @ z for b, z in zip(posteriors.loadings, (z1, z2), strict=True))
-        pair = (cov[: d1 + d2, : d1 + d2] + cov[: d1 + d2, : d1 + d2].T) / 2
-        factor = jnp.linalg.cholesky(pair)
-        both = solve(factor, jnp.concatenate([cov[:d1, d1 + d2 :], cov[d1 : d1 + d2, d1 + d2 :]]))
-        off12 = y - solve(posteriors.lower, both.T) @ solve(factor, samples[:, : d1 + d2].T)
+        off12 = y - posteriors.gain_all.T @ samples[:, : d1 + d2].T
         prior = jnp.sum(y**2, 0) / 2
 
         determined = lambda given: jnp.linalg.eigvalsh(given)[0] <= least

@@ -28,6 +28,8 @@ _SHRINK = 0.15
 class GaussianUnion(NamedTuple):
     """Bounds on the union information, and the posterior at which it is attained. Nats.
 
+    They are those of the ``Cov(Y|X_i)`` as computed: what rounding did to these, which float32 shows, is in no gap.
+
     Attributes:
         lower: at most the union information: the dual's value, to rounding; with the envelope gradient.
         upper: at least the union information: that of ``given``.

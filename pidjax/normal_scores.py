@@ -4,7 +4,9 @@ Informations don't change when a coordinate is stretched, so a decomposition of 
 the closed form's if the scores are jointly Gaussian, that is, if the copula is. Whether it is can be seen.
 """
 
-from typing import NamedTuple
+import functools
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from jax.scipy.special import ndtri
 
 from pidjax import _checks
 from pidjax._precision import in_own_precision
+from pidjax.bootstrap import group_numbers
 from pidjax.gaussian_samples import gaussian_estimate
 from pidjax.pid import PID, Interval
 from pidjax.typing import Array, ArrayLike, Key
@@ -30,7 +33,7 @@ def normal_scores(x: ArrayLike) -> Array:
         x: ``(n, d)`` or ``(n,)``, finite. Equal values share the mean of their ranks.
 
     Returns:
-        The shape of x, in its dtype: columns of mean 0 and, without ties, of variance just below 1. Works under jit
+        The shape of x, in its dtype: without ties, columns of mean 0 and of variance just below 1. Works under jit
         and vmap.
 
     Raises:
@@ -71,7 +74,7 @@ class GaussianCheck(NamedTuple):
     """Whether samples of a pair of variables look jointly Gaussian.
 
     Attributes:
-        statistic: how many standard errors the mean of the statistic is above what Gaussian samples give.
+        statistic: how many standard errors the other half's contractions are above zero, what Gaussian samples give.
         p_value: one-sided.
     """
 
@@ -80,7 +83,7 @@ class GaussianCheck(NamedTuple):
 
 
 @in_own_precision
-def gaussian_check(key: Key, x: ArrayLike, y: ArrayLike) -> GaussianCheck:
+def gaussian_check(key: Key, x: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -> GaussianCheck:
     """A held-out test of joint Gaussianity: departures found on one half of the samples, looked for on the other.
 
     With ``u`` the pair made white, a half's departure from Gaussian is its mean Hermite contractions of order three
@@ -90,15 +93,17 @@ def gaussian_check(key: Key, x: ArrayLike, y: ArrayLike) -> GaussianCheck:
 
     Args:
         key: PRNG key of the halves.
-        x: ``(n, d)``, linearly independent columns.
-        y: ``(n, dy)`` or ``(n,)``, likewise.
+        x: ``(n, d)`` or ``(n,)``.
+        y: ``(n, dy)`` or ``(n,)``.
+        groups: ``(n,)`` integers, concrete: samples that belong together, never divided between the halves, and one
+            term of the standard error; None takes samples to be independent.
 
     Returns:
         A ``GaussianCheck`` of scalars. On Gaussian samples, or their normal scores, p-values are uniform or larger.
-        Works under jit and vmap.
+        NaN where columns of x and y are linearly dependent. Works under jit (without ``groups``) and vmap.
 
     Raises:
-        ValueError: shapes that don't fit, fewer than four samples for each column.
+        ValueError: shapes that don't fit, fewer than four samples for each column, values that aren't finite.
 
     Example:
         >>> import numpy as np
@@ -117,29 +122,40 @@ def gaussian_check(key: Key, x: ArrayLike, y: ArrayLike) -> GaussianCheck:
         x.ndim == 2 and y.ndim == 2 and len(x) == len(y) >= 4 * (x.shape[1] + y.shape[1]),
         f"x and y have shapes {x.shape} and {y.shape}; expected (n, d) and (n, dy), four samples for each column",
     )
-    return _check(key, x, y)
+    z = jnp.concatenate([x, y], 1)
+    ok = _checks.ensure(
+        jnp.isfinite(z).all(),
+        lambda: f"x and y have {int((~jnp.isfinite(z)).sum())} NaN or infinite values; drop or impute those samples",
+    )
+    groups, units = group_numbers(groups, len(z))
+    return _checks.poison(_check(key, z, groups, units=units or len(z)), ok)
 
 
-@jax.jit
-def _check(key: Key, x: Array, y: Array) -> GaussianCheck:
-    z = jnp.concatenate([x, y.astype(x.dtype)], 1)
+@functools.partial(jax.jit, static_argnames="units")
+def _check(key: Key, z: Array, groups: Any, *, units: int) -> GaussianCheck:
     n, d = z.shape
-    z = z[jax.random.permutation(key, n)]
+    z = z - z[:1]
     z = z - z.mean(0)[None]
+    groups = jnp.arange(n) if groups is None else groups
+    first = (jax.random.permutation(key, units) < units // 2)[groups]
+    share = first / first.sum(dtype=z.dtype)
     with jax.default_matmul_precision("highest"):
-        lower = jnp.linalg.cholesky(z.T @ z / n)
+        cov = z.T @ z / n
+        lower = jnp.linalg.cholesky(cov)
         u = jax.lax.linalg.triangular_solve(lower, z.T, left_side=True, lower=True).T
-        first, second = u[: n // 2], u[n // 2 :]
-        square = jnp.sum(first**2, 1)
-        skew = jnp.mean((square - d - 2)[:, None] * first, 0)
-        kurtosis = (first * (square - d - 4)[:, None]).T @ first / len(first)
-        kurtosis = kurtosis - (jnp.mean(square) - d - 2) * jnp.eye(d, dtype=z.dtype)
-        square = jnp.sum(second**2, 1)
-        third = (square - d - 2) * (second @ skew)
-        fourth = (square - d - 4) * jnp.sum((second @ kurtosis) * second, 1) - (square - d - 2) * jnp.trace(kurtosis)
+        square = jnp.sum(u**2, 1)
+        skew = (share * (square - d - 2)) @ u
+        kurtosis = (u * (share * (square - d - 4))[:, None]).T @ u
+        kurtosis = kurtosis - (share @ square - d - 2) * jnp.eye(d, dtype=z.dtype)
+        third = (square - d - 2) * (u @ skew)
+        fourth = (square - d - 4) * jnp.sum((u @ kurtosis) * u, 1) - (square - d - 2) * jnp.trace(kurtosis)
         # Each contraction by its own variance on Gaussian samples.
         values = third / (2 * (d + 2)) + fourth / (4 * (d + 4))
-    statistic = values.mean() / values.std() * jnp.sqrt(float(len(second)))
+    mean = jnp.mean(values, where=~first)
+    off = jnp.zeros(units, z.dtype).at[groups].add(jnp.where(first, 0.0, values - mean))
+    statistic = mean * jnp.sum(~first) / jnp.sqrt(jnp.sum(off**2))
+    independent = (jnp.diagonal(lower) ** 2 > 4 * d * float(jnp.finfo(z.dtype).eps) * jnp.diagonal(cov)).all()
+    statistic = jnp.where(independent, statistic, jnp.nan)
     return GaussianCheck(statistic, jax.scipy.stats.norm.sf(statistic))
 
 
@@ -169,7 +185,9 @@ class CopulaEstimate(NamedTuple):
             ("x2 and y", self.check2, "R, U1 and U2"),
             ("x1, x2 and y", self.check12, "S"),
         ):
-            if not float(check.p_value) >= _LEVEL:
+            if math.isnan(check.p_value):
+                found.append(f"columns of {name} are linearly dependent: whether they are Gaussian was not checked")
+            elif float(check.p_value) < _LEVEL:
                 found.append(
                     f"{name} are not jointly Gaussian ({float(check.statistic):.1f} standard errors on held-out "
                     f"samples): {atoms} may be off, and the intervals don't know it"
@@ -191,8 +209,8 @@ def copula_pid(
 
     Args:
         key: PRNG key.
-        x1: ``(n, d1)``, continuous, any shape of distribution.
-        x2: ``(n, d2)``, likewise.
+        x1: ``(n, d1)`` or ``(n,)``, continuous, any shape of distribution.
+        x2: ``(n, d2)`` or ``(n,)``, likewise.
         y: ``(n, dy)`` or ``(n,)``, likewise.
         replicates: of the bootstrap, which holds the scores; static.
         groups: as in ``gaussian_estimate``.
@@ -215,6 +233,7 @@ def copula_pid(
         As ``normal_scores``; arXiv 2510.04417 for Gaussian pairs.
     """
     s1, s2, sy = (jnp.asarray(normal_scores(x)) for x in (x1, x2, y))
+    s1, s2 = (s[:, None] if s.ndim == 1 else s for s in (s1, s2))
     return checked_estimate(key, s1, s2, sy, replicates=replicates, groups=groups)
 
 
@@ -225,5 +244,5 @@ def checked_estimate(
     estimate = gaussian_estimate(key, z1, z2, zy, replicates=replicates, groups=groups)
     both = jnp.concatenate([z1.reshape(len(z1), -1), z2.reshape(len(z2), -1)], 1)
     keys = jax.random.split(jax.random.fold_in(key, 1), 3)
-    checks = [gaussian_check(k, z, zy) for k, z in zip(keys, (z1, z2, both), strict=True)]
+    checks = [gaussian_check(k, z, zy, groups=groups) for k, z in zip(keys, (z1, z2, both), strict=True)]
     return CopulaEstimate(estimate.pid, estimate.interval, *checks)

@@ -44,7 +44,8 @@ def gaussian_report(
         f"y is floating with {distinct} distinct values; if these are class numbers, pass y.astype(int); a "
         f"continuous target has at least {FEW_VALUES}",
     )
-    for x, name in ((x1, "x1"), (x2, "x2"), (y, "y")):
+    _checks.require(not are_names(y), f"y is {y.dtype} and method {method!r} of a continuous y; pass y.astype(float)")
+    for x, name in ((x1, "x1"), (x2, "x2")):
         _checks.require(
             not are_names(x),
             f"{name} is symbols ({x.dtype}), and the target continuous: symbols have no normal scores; pass "

@@ -184,6 +184,23 @@ def test_what_both_know_without_noise_is_redundant_and_the_rest_is_as_if_it_were
     assert everything[1:] == pytest.approx(np.zeros(3), abs=1e-7)
 
 
+@pytest.mark.parametrize("angle", [1.0, 0.1])
+def test_of_two_oblique_directions_known_without_noise_none_is_synergy(angle):
+    """x1 = y1 and x2 = y1 cos + y2 sin leave no coupling to choose; the redundancy is that of any small noise."""
+    h1, h2 = [[1.0, 0.0]], [[np.cos(angle), np.sin(angle)]]
+    found = atoms(gaussian_pid(covariance(h1, h2, noise=np.zeros((2, 2))), (1, 1, 2)))
+    assert np.isposinf(found[1:3]).all()
+    # What is empty counts as 1.5e-8, of the variance sin^2 that x1 leaves of x2.
+    assert found[[0, 3]] == pytest.approx([-np.log(np.sin(angle)), 0], abs=3e-8 / np.sin(angle) ** 2)
+
+
+def test_modalities_that_are_nearly_copies_keep_what_their_difference_says():
+    d = 1e-4  # x1 = e, x2 = e + d (y + n / 10)
+    cov = np.array([[1, 1, 0], [1, 1 + 1.01 * d**2, d], [0, d, 1]])
+    # Entries are rounded to 1e-16, of a noise of 1e-10.
+    assert gaussian_pid(cov, (1, 1, 1)).synergy == pytest.approx(np.log(101) / 2, abs=2e-6)
+
+
 def test_what_only_both_know_is_infinite_synergy():
     h, noise = [[1.0, 0.0], [0.0, 0.0]], np.eye(4)
     noise[0, 2] = noise[2, 0] = -1.0  # x1 = y1 + e, x2 = y1 - e
@@ -273,9 +290,9 @@ def test_refused_values_are_named_and_nan_inside_jit(cov):
     impossible[0, 3] = impossible[3, 0] = 0.99 * np.sqrt(cov[0, 0] * cov[3, 3])
     bad = {
         "NaN or infinite": np.where(np.eye(7) > 0, np.nan, cov),
-        "differs from its transpose": cov + np.triu(cov),
+        "differs from its transpose": cov + 1e-3 * np.triu(cov) * (np.arange(7) > 4),
         "x1 are linearly dependent": twice,
-        "coordinates of 1 of the variables": twice[np.ix_([3, 4, 5, 0, 1, 2, 6], [3, 4, 5, 0, 1, 2, 6])],
+        "coordinates of x2 are": twice[np.ix_([3, 4, 5, 0, 1, 2, 6], [3, 4, 5, 0, 1, 2, 6])],
         "not positive semidefinite": impossible,
     }
     for message, value in bad.items():
@@ -296,6 +313,14 @@ def test_shapes_that_do_not_fit_are_refused(cov):
         gaussian_pid_from_gains(np.ones((2, 2)), np.ones((2, 2)), np.eye(3))
     with pytest.raises(ValueError, match="noise has 1 parts that are not positive definite"):
         gaussian_pid_from_gains(np.ones((2, 2)), np.ones((2, 2)), (0.0, 1.0))
+    with pytest.raises(ValueError, match=r"differs from its transpose by 0\.9"):
+        gaussian_pid_from_gains(np.ones((1, 1)), np.ones((1, 1)), np.array([[1.0, 0.9], [0.0, 1.0]]))
+    with pytest.raises(ValueError, match="so large, or the noise so small"):
+        gaussian_pid_from_gains(np.full((1, 1), 1e200), np.ones((1, 1)))
+    with pytest.raises(ValueError, match=r"differs from its transpose by 0\.9"):  # whatever the units of the rest
+        gaussian_pid(np.array([[1e16, 0, 0], [0, 1, 0.9], [0, 0, 1]]), (1, 1, 1))
+    with pytest.raises(TypeError):
+        gaussian_pid(cov, (3.5, 2, 2))
 
 
 @pytest.mark.slow

@@ -115,6 +115,23 @@ def test_samples_that_do_not_fit_are_refused(covs):
         gaussian_pointwise(covs[0], DIMS, x, x, x, mean=np.ones(3))
 
 
+def test_pairs_that_no_variables_have_are_refused():
+    cov = np.eye(6)
+    cov[0, 4] = cov[4, 0] = 1.5
+    with pytest.raises(ValueError, match="not positive semidefinite"):
+        gaussian_coupling(cov, DIMS)
+    cov[0, 4] = cov[4, 0] = 0.0
+    cov[0, 2] = cov[2, 0] = 1.5  # of x1 and x2, and replaced
+    assert gaussian_coupling(cov, DIMS) == pytest.approx(np.eye(6), abs=EXACT)
+
+
+def test_the_values_of_copies_are_all_redundant(covs):
+    copy = np.r_[0:2, 0:2, 4:6]
+    x = samples_of(covs[0])[:, copy]
+    values = gaussian_pointwise(covs[0][np.ix_(copy, copy)], DIMS, *columns(x))
+    assert atoms(values)[1:] == pytest.approx(np.zeros((3, len(x))), abs=EXACT)
+
+
 def test_an_infinite_information_has_no_pointwise_value():
     cov = np.eye(6)
     cov[0, 4] = cov[4, 0] = 1.0  # a column of x1 is one of y

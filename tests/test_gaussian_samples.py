@@ -97,6 +97,21 @@ def test_intervals_surround_the_estimate_and_repeat_with_the_key(x):
     assert atoms(again.interval.lower) == pytest.approx(atoms(one.interval.lower), abs=0)
 
 
+def test_what_is_infinite_stays_so_and_does_not_spoil_the_rest(x):
+    found = gaussian_estimate(KEY, x[:, :2], x[:, 2:4], np.c_[x[:, 0], x[:, 4]], replicates=40)
+    assert np.isposinf([found.pid.unique1, found.interval.lower.unique1, found.interval.upper.unique1]).all()
+    rest = np.array([0, 2, 3])
+    assert np.isfinite(atoms(found.pid)[rest]).all()
+    assert np.isfinite(atoms(found.interval.upper)[rest]).all()
+
+
+def test_a_column_that_is_constant_in_some_replicates_costs_these(x):
+    rare = np.where(np.arange(6) == 1, (np.arange(60) == 3)[:, None], x)  # in a third of them
+    found = gaussian_estimate(KEY, *columns(rare), replicates=40)
+    assert np.isfinite(atoms(found.pid)).all()
+    assert (atoms(found.interval.lower) <= atoms(found.interval.upper)).all()
+
+
 @pytest.mark.slow
 def test_samples_that_belong_together_are_drawn_together(x):
     """Copies of every sample, as groups: as sure as without the copies, but for the degrees of freedom."""
@@ -137,8 +152,15 @@ def test_what_cannot_be_used_is_refused(x):
         gaussian_pid_from_samples(x[:, :2], x[:5, 2:4], x[:, 4:])
     with pytest.raises(ValueError, match="there are 6 samples of 6 columns"):
         gaussian_pid_from_samples(*columns(x[:6]))
-    with pytest.raises(ValueError, match="expected two for each column"):
-        gaussian_estimate(KEY, *columns(x[:10]))
+    with pytest.raises(ValueError, match="expected four for each column"):
+        gaussian_estimate(KEY, *columns(x[:20]))
+    with pytest.raises(ValueError, match="all samples are of one group"):
+        gaussian_estimate(KEY, *columns(x), groups=np.zeros(60))
+    with pytest.raises(ValueError, match=r"groups has shape \(59,\)"):
+        gaussian_estimate(KEY, *columns(x), groups=np.zeros(59))
+    for column, name in ((0, "x1"), (3, "x2"), (5, "y")):  # whose mean is not exactly 0.1
+        with pytest.raises(ValueError, match=f"coordinates of {name} are linearly dependent, or without variance"):
+            gaussian_pid_from_samples(*columns(np.where(np.arange(6) == column, 0.1, x)))
     with pytest.raises(ValueError, match="replicates is 1"):
         gaussian_estimate(KEY, *columns(x), replicates=1)
     with pytest.raises(ValueError, match="weights are negative"):

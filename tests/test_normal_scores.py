@@ -8,7 +8,7 @@ import pytest
 
 from pidjax.gaussian import gaussian_pid
 from pidjax.gaussian_samples import gaussian_pid_from_samples
-from pidjax.normal_scores import copula_pid, gaussian_check, normal_scores
+from pidjax.normal_scores import CopulaEstimate, copula_pid, gaussian_check, normal_scores
 
 KEY = jax.random.key(0)
 ATOMS = ("redundancy", "unique1", "unique2", "synergy")
@@ -101,6 +101,33 @@ def test_dependence_that_correlation_does_not_see_is_found(kind):
     y, e = rng.normal(size=(2, 1000))
     x = {"square": y**2 + e, "sign": y * rng.choice([-1, 1], 1000), "scale": y * e}[kind]
     assert gaussian_check(KEY, normal_scores(x), normal_scores(y)).p_value < 1e-3
+
+
+@pytest.mark.slow
+def test_copies_are_no_evidence_when_they_are_said_to_be_copies():
+    """Copies of a sample in both halves repeat its departures: groups keep them together."""
+    times, groups = 60, np.repeat(np.arange(150), 4)
+
+    def one(key, groups):
+        draw, halves = jax.random.split(key)
+        z = jax.random.normal(draw, (150, 3)).repeat(4, axis=0)
+        return gaussian_check(halves, z[:, :2], z[:, 2], groups=groups).p_value
+
+    keys = jax.random.split(KEY, times)
+    rejected = [np.mean(jax.vmap(lambda key, g=g: one(key, g))(keys) < 0.01) for g in (None, groups)]
+    assert rejected[0] > 0.1
+    assert rejected[1] <= 0.05  # three of 60, where 0.6 are expected
+
+
+def test_what_cannot_be_checked_is_said():
+    rng = np.random.default_rng(4)
+    e1, e2 = rng.normal(size=(2, 100))
+    check, other = gaussian_check(KEY, e1, e1), gaussian_check(KEY, e1, e2)
+    assert np.isnan(check.p_value)
+    warnings = CopulaEstimate(None, None, check, other, other).warnings
+    assert warnings == ["columns of x1 and y are linearly dependent: whether they are Gaussian was not checked"]
+    with pytest.raises(ValueError, match="1 NaN or infinite"):
+        gaussian_check(KEY, np.where(np.arange(100) == 3, np.nan, e1), e2)
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -79,6 +79,8 @@ def test_bad_input_is_refused(system):
         quantify(x1, x2, (y > 0).astype(float), key=KEY)
     with pytest.raises(ValueError, match="x1 is symbols"):
         quantify((y > 0).astype(int), x2, y, key=KEY)
+    with pytest.raises(ValueError, match=r"y is int.*astype\(float\)"):
+        quantify(x1, x2, np.arange(3000), key=KEY, method="copula")
     with pytest.raises(ValueError, match=r"which is for labels; expected one of copula, flow.*astype\(int\)"):
         quantify(x1, x2, y, key=KEY, method="lsmi")
     with pytest.raises(ValueError, match="are for labels, and y is continuous"):

@@ -173,7 +173,8 @@ def flow_pid(
         A ``CopulaEstimate`` from the latents of the second half, with its checks.
 
     Raises:
-        ValueError: as ``fit`` and ``gaussian_estimate``.
+        ValueError: values that aren't finite, fewer than eight samples for each column, and as ``fit`` and
+            ``gaussian_estimate``.
 
     Example:
         >>> y, e1, e2 = jax.random.normal(jax.random.key(0), (3, 4000, 1))
@@ -185,10 +186,18 @@ def flow_pid(
         As ``flows``.
     """
     samples = Samples(*(jnp.asarray(_checks.as_float(x, name)) for x, name in ((x1, "x1"), (x2, "x2"), (y, "y"))))
-    n = len(jnp.asarray(samples.x1))
+    parts = {name: jnp.asarray(x) for name, x in zip(("x1", "x2", "y"), samples[:3], strict=True)}
+    n, columns = len(parts["x1"]), sum(x[0].size for x in parts.values())
     _checks.require(
-        all(len(jnp.asarray(x)) == n for x in samples[:3]), "x1, x2 and y differ in length; expected n samples of each"
+        all(len(x) == n for x in parts.values()), "x1, x2 and y differ in length; expected n samples of each"
     )
+    _checks.require(
+        n >= 8 * columns,
+        f"there are {n} samples of {columns} columns; expected eight for each column: half of them are held out",
+    )
+    for name, x in parts.items():
+        bad = int((~jnp.isfinite(x)).sum())
+        _checks.require(bad == 0, f"{name} has {bad} NaN or infinite values; drop or impute those samples")
     order = jax.random.permutation(jax.random.fold_in(key, 0), n)
     seen, held = (jax.tree.map(lambda x, rows=rows: x[rows], samples) for rows in (order[: n // 2], order[n // 2 :]))
     model = flows(layers=layers, components=components, steps=recipe["steps"])

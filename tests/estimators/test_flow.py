@@ -54,6 +54,10 @@ def test_settings_that_do_not_fit_are_refused():
         flows(layers=0)
     with pytest.raises(ValueError, match="differ in length"):
         flow_pid(KEY, np.ones((10, 1)), np.ones((9, 1)), np.ones(10))
+    with pytest.raises(ValueError, match="10 samples of 3 columns; expected eight"):
+        flow_pid(KEY, np.ones((10, 1)), np.ones((10, 1)), np.ones(10))
+    with pytest.raises(ValueError, match="x2 has 30 NaN or infinite"):
+        flow_pid(KEY, np.ones((30, 1)), np.full((30, 1), np.nan), np.ones(30))
 
 
 @pytest.mark.slow
