@@ -153,7 +153,7 @@ SLOW = re.compile(
 LONG = re.compile(
     "|".join(
         (
-            r"test_notebooks.py::test_it_runs_in_a_fresh_kernel\[(with_data-0[2-9]|without_data-03)_",
+            r"test_notebooks.py::test_it_runs_in_a_fresh_kernel\[(with_data-0[2-9]|without_data-0[36])_",
             r"test_(samplewise_|continuous_)?benchmark(s)?.py::test_the_quick_run",
             r"test_real_data.py::test_(avmnist_is|every_pair)",
             r"test_samplewise.py::test_(means_of_informations_are_the_truth|units_of_a_modality)",
