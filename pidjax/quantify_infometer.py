@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pidjax import _checks
+from pidjax.estimators.coders import CROSSING, MAPS, routes_of
 from pidjax.estimators.infometer import InfometerRecipe, rate_curve
 from pidjax.estimators.samplewise import spectrum
 from pidjax.inputs import are_names, check_lengths, checked_key, features, label_symbols
@@ -16,7 +17,7 @@ from pidjax.typing import ArrayLike, Key, Samples
 
 __all__ = ["INFOMETER_MODELS", "infometer"]
 
-INFOMETER_MODELS = ("autoregressive", "invertible", "hyperprior")
+INFOMETER_MODELS = CROSSING
 # Beyond about so many columns of each, models of thousands of samples cost more than they find.
 COMPONENTS = 16
 
@@ -47,7 +48,7 @@ def infometer(
         step: width of a cell, in standard deviations of each column; or several, for the curve: the report is about
             the finest.
         components: a modality of more columns is represented by so many of its strongest principal components, of
-            unit variance; what the others share is not seen.
+            unit variance; what the others share is not seen. Feature maps are coded whole.
         recipe: the settings of the models; None: the defaults.
         groups: names ``(n,)`` of what must not be in two folds, speakers say; None: samples.
         progress: called with a short text before each stage.
@@ -93,11 +94,11 @@ def infometer(
     coded, warnings = [], []
     with jax.enable_x64(True):
         for x, name in zip(pair, ("x1", "x2"), strict=True):
-            columns, warning = _columns(features(x, name), name, components)
+            columns, warning = _maps(x, name) if recipe.model == MAPS else _columns(features(x, name), name, components)
             coded.append(columns)
             warnings += warning
         condition, classes, words = _condition(known, components)
-    models = 5 if recipe.model == "autoregressive" and recipe.routes is None else 3
+    models = 2 + sum({"sum": 1, "conditional": 2}[route] for route in routes_of(recipe))
     curve = []
     for each in steps:
         say(f"step {each:g}: training {recipe.folds * recipe.repeats} x {models} models")
@@ -129,12 +130,23 @@ def infometer(
         route=route,
         given=words,
         samples=len(pair[0]),
-        columns=(coded[0].shape[1], coded[1].shape[1]),
+        columns=(coded[0][0].size, coded[1][0].size),
         method=f"InfoMeter, {recipe.model if isinstance(recipe.model, str) else 'own'} models, "
         f"{recipe.folds}-fold cross-fitted",
         warnings=tuple(warnings),
         seed=tuple(int(word) for word in np.asarray(jax.random.key_data(key)).ravel()),
     )
+
+
+def _maps(x: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+    """Feature maps as they are, single precision."""
+    _checks.require(
+        x.ndim == 4,
+        f"{name} has shape {x.shape}; the model 'masked_convolution' is of feature maps (n, h, w, c): pictures without "
+        f"channels are {name}[..., None]",
+    )
+    features(x, name)  # refuses what no features are
+    return x.astype(np.float32), []
 
 
 def _columns(x: np.ndarray, name: str, components: int) -> tuple[np.ndarray, list[str]]:

@@ -11,8 +11,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     # Most of the suite's time is XLA's compiler: its older emitters, gone from later versions (which die of an unknown
-    # flag), take half as long, and code that is not optimised two thirds of that. What runs for long wants it optimised:
-    # .ci/run sets its own flags for the slow tests.
+    # flag), take half as long, and code that is not optimised two thirds of that. What runs for long wants to be
+    # optimised: .ci/run sets its own flags for the slow tests.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0")
 
 import jax

@@ -126,6 +126,22 @@ def test_wide_modalities_become_components_and_the_report_says_it():
     assert _columns(wide, "x1", 20) == (pytest.approx(wide.astype(np.float32)), [])
 
 
+@pytest.mark.slow
+def test_maps_are_coded_whole():
+    """A map and its copy share all that each takes, to a hundredth."""
+    maps = np.random.default_rng(0).normal(size=(300, 4, 4, 1))
+    recipe = QUICK._replace(model="masked_convolution", components=2)
+    report = infometer(maps, maps, key=KEY, step=1.0, recipe=recipe)
+    assert report.columns == (16, 16)
+    assert not report.warnings
+    assert report.normalised == pytest.approx(1, abs=0.01)
+
+
+def test_maps_have_four_axes():
+    with pytest.raises(ValueError, match=r"feature maps \(n, h, w, c\)"):
+        infometer(np.eye(8), np.eye(8), key=KEY, recipe=QUICK._replace(model="masked_convolution"))
+
+
 def test_bad_input_is_refused(pair):
     x1, x2 = pair
     for x in (np.arange(3000), np.array(["a", "b"] * 1500)):

@@ -18,8 +18,8 @@ from pidjax.estimators.cells import (
     columns,
     default_optimiser,
     field,
-    grid,
     log_logistic_cell,
+    symbols,
 )
 from pidjax.estimators.kernels import in_pieces
 from pidjax.estimators.whitening import Whitening, inverse_cholesky, ridge, share, whitening
@@ -255,9 +255,7 @@ def autoregressive(
 
     def init(key: Key, samples: Samples) -> tuple[dict[str, Any], Read]:
         x, weight = columns(samples, names, units), samples.weight
-        own = grid(x, weight, step=step, units=units)
-        k = own(x)
-        seen = whitening(k, weight, mode="columns")
+        k, (own, seen) = symbols(x, weight, step, units)
         condition, c = None, conditions(samples, known, classes, x.dtype)
         if c is not None:
             condition = whitening(c, weight, mode="columns")

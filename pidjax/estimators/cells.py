@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import optax
 
 from pidjax import _checks
-from pidjax.estimators.whitening import whitening
+from pidjax.estimators.whitening import Whitening, whitening
 from pidjax.typing import Array, Samples
 
-__all__ = ["RECIPE", "Grid", "Units", "grid", "log_logistic_cell", "log_normal_cell", "straight_through"]
+__all__ = ["RECIPE", "Grid", "Read", "Units", "grid", "log_logistic_cell", "log_normal_cell", "straight_through"]
 
 Units = Literal["standard", "raw"]
 UNITS = ("standard", "raw")
@@ -83,6 +83,20 @@ def flat(x: Array) -> Array:
 def spread(weight: Any, x: Array) -> Any:
     """The weights ``(n,)`` of samples ``(n, ..., d)``, for the rows of ``flat``."""
     return None if weight is None else jnp.repeat(jnp.asarray(weight), flat(x).shape[0] // x.shape[0])
+
+
+class Read(NamedTuple):
+    """What entropy models read off the samples: the grid, and what standardises the symbols."""
+
+    grid: Grid
+    seen: Whitening
+
+
+def symbols(x: Array, weight: Any, step: float, units: Units) -> tuple[Array, Read]:
+    """The symbols of features ``(n, d)``, and how they were made."""
+    own = grid(x, weight, step=step, units=units)
+    k = own(x)
+    return k, Read(own, whitening(k, weight, mode="columns"))
 
 
 def straight_through(x: Array) -> Array:

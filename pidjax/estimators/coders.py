@@ -14,20 +14,27 @@ from pidjax.estimators.cells import RECIPE as CODER
 from pidjax.estimators.factorised import factorised
 from pidjax.estimators.hyperprior import hyperprior
 from pidjax.estimators.invertible import invertible
+from pidjax.estimators.masked_convolution import masked_convolution
 from pidjax.typing import Array, Key, Samples
 
 __all__ = ["RECIPE", "InfometerRecipe", "check_joint", "check_model", "coder", "meter", "routes_of"]
 
 PAIR = ("x1", "x2")
+# The model of feature maps; all others are of columns.
+MAPS = "masked_convolution"
+# Their joint models see both modalities.
+CROSSING = ("autoregressive", MAPS, "invertible", "hyperprior")
 
 
 class InfometerRecipe(NamedTuple):
     """The settings of what is learned; static to jit.
 
     Attributes:
-        model: ``"autoregressive"``, which has both routes; ``"invertible"`` or ``"hyperprior"``, which code pairs, so
-            the route of sums only; or a dictionary ``{"x1": Estimator, "x2": Estimator, "joint": Estimator}`` of
-            your own, of whole numbers as they are (``step=1.0, units="raw"``), as a tuple of its items.
+        model: ``"autoregressive"``, which has both routes; ``"masked_convolution"``, for feature maps ``(n, h, w, c)``
+            of one height and width, by the conditional route: a pixel is coded given those of the other map around it;
+            ``"invertible"`` or ``"hyperprior"``, which code pairs, so the route of sums only; or a dictionary
+            ``{"x1": Estimator, "x2": Estimator, "joint": Estimator}`` of your own, of whole numbers as they are
+            (``step=1.0, units="raw"``), as a tuple of its items.
         routes: of ``"sum"`` and ``"conditional"``; None for all that the model has.
         folds: parts of the data; each sample is judged by models of the others.
         repeats: how often the data are divided anew; probabilities are averaged.
@@ -75,6 +82,10 @@ def meter(recipe: InfometerRecipe, condition: bool, classes: int | None) -> Esti
             parts["joint"] = code(PAIR)
         if "conditional" in routes:
             parts |= {"x2|x1": code("x2", "x1"), "x1|x2": code("x1", "x2")}
+    elif recipe.model == MAPS:
+        settings = whole | {"components": recipe.components, "hidden": recipe.hidden, "steps": recipe.steps}
+        parts = {name: masked_convolution(name, **settings) for name in PAIR}
+        parts |= {f"{of}|{known}": masked_convolution(of, given=known, **settings) for known, of in (PAIR, PAIR[::-1])}
     else:
         model: Any = {"invertible": invertible, "hyperprior": hyperprior, "factorised": factorised}[recipe.model]
         settings = whole | {"steps": recipe.steps}
@@ -90,7 +101,7 @@ def meter(recipe: InfometerRecipe, condition: bool, classes: int | None) -> Esti
 
 def routes_of(recipe: InfometerRecipe) -> tuple[str, ...]:
     """The routes that are asked for, or all that the model has."""
-    able = ("sum", "conditional") if recipe.model == "autoregressive" else ("sum",)
+    able = {"autoregressive": ("sum", "conditional"), MAPS: ("conditional",)}.get(recipe.model, ("sum",))
     routes = able if recipe.routes is None else recipe.routes
     _checks.require(
         len(routes) > 0 and set(routes) <= set(able),
@@ -152,11 +163,11 @@ def check_model(recipe: InfometerRecipe, samples: Samples) -> None:
     x1, x2 = samples.x1, samples.x2
     _checks.require(x1 is not None and x2 is not None, "samples lacks x1 or x2; information is between the two")
     _checks.require(
-        isinstance(recipe.model, tuple) or recipe.model in ("autoregressive", "invertible", "hyperprior", "factorised"),
-        f"model is {recipe.model!r}; expected 'autoregressive', 'invertible', 'hyperprior', or a tuple of the items of "
+        isinstance(recipe.model, tuple) or recipe.model in (*CROSSING, "factorised"),
+        f"model is {recipe.model!r}; expected one of {CROSSING}, or a tuple of the items of "
         "{'x1': ..., 'x2': ..., 'joint': ...}",
     )
-    if recipe.model in ("autoregressive", "invertible", "hyperprior"):
+    if recipe.model in CROSSING:
         return
     shapes = (np.shape(jnp.asarray(x1))[1:], np.shape(jnp.asarray(x2))[1:])
     if recipe.model == "factorised":

@@ -13,17 +13,16 @@ from pidjax import _checks
 from pidjax.estimators.base import Estimator, by_gradient
 from pidjax.estimators.cells import (
     RECIPE,
-    Grid,
+    Read,
     Units,
     check_fields,
     check_grid,
     columns,
     default_optimiser,
-    grid,
     log_logistic_cell,
+    symbols,
 )
 from pidjax.estimators.kernels import in_pieces
-from pidjax.estimators.whitening import Whitening, whitening
 from pidjax.typing import Array, Key, Samples
 
 __all__ = ["Layer", "cumulative", "factorised", "log_cells"]
@@ -47,13 +46,6 @@ class Layer(NamedTuple):
     matrix: Array
     bias: Array
     gate: Array | None
-
-
-class Read(NamedTuple):
-    """What ``init`` reads off the samples: the grid, and what standardises the symbols."""
-
-    grid: Grid
-    seen: Whitening
 
 
 def cumulative(key: Key, columns: int, filters: Sequence[int], dtype: Any) -> list[Layer]:
@@ -177,9 +169,7 @@ def factorised(
 
     def init(key: Key, samples: Samples) -> tuple[list[Layer], Read]:
         x = columns(samples, names, units)
-        own = grid(x, samples.weight, step=step, units=units)
-        read = Read(own, whitening(own(x), samples.weight, mode="columns"))
-        return cumulative(key, x.shape[1], filters, x.dtype), read
+        return cumulative(key, x.shape[1], filters, x.dtype), symbols(x, samples.weight, step, units)[1]
 
     def surprisal(layers: list[Layer], read: Read, samples: Samples) -> Array:
         each = lambda k: log_cells(layers, read.seen(k), 0.5 / read.seen.scale)

@@ -1,6 +1,6 @@
 """The hyperprior: a normal model whose means and scales are side information, which is paid for."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,17 @@ from pidjax import _checks
 from pidjax.estimators.base import Estimator, by_gradient
 from pidjax.estimators.cells import (
     RECIPE,
-    Grid,
+    Read,
     Units,
     check_fields,
     check_grid,
     columns,
     default_optimiser,
-    grid,
     log_normal_cell,
+    symbols,
 )
 from pidjax.estimators.factorised import cumulative, log_cells
 from pidjax.estimators.kernels import in_pieces
-from pidjax.estimators.whitening import Whitening, whitening
 from pidjax.typing import Array, Key, Samples
 
 __all__ = ["hyperprior"]
@@ -31,13 +30,6 @@ _LEARNING_RATE = 5e-3
 # Standard deviation of a hyperlatent at the start, in cells: all are rounded to 0 and cost nothing, until training
 # finds what pays.
 _SPREAD = 0.1
-
-
-class Read(NamedTuple):
-    """What ``init`` reads off the samples: the grid, and what standardises the symbols."""
-
-    grid: Grid
-    seen: Whitening
 
 
 def _first(key: Key, inputs: int, hidden: int, outputs: int, scale: float, dtype: Any) -> tuple[Array, ...]:
@@ -110,15 +102,14 @@ def hyperprior(
     _checks.require(min(latents, hidden) >= 1, f"latents is {latents}, hidden {hidden}; expected at least 1")
 
     def init(key: Key, samples: Samples) -> tuple[dict[str, Any], Read]:
-        x, weight = columns(samples, names, units), samples.weight
-        own = grid(x, weight, step=step, units=units)
+        x = columns(samples, names, units)
         size, keys = x.shape[1], jax.random.split(key, 3)
         params = {
             "analysis": _first(keys[0], size, hidden, latents, _SPREAD, x.dtype),
             "synthesis": _first(keys[1], latents, hidden, 2 * size, 0.0, x.dtype),
             "layers": cumulative(keys[2], latents, (3, 3, 3), x.dtype),
         }
-        return params, Read(own, whitening(own(x), weight, mode="columns"))
+        return params, symbols(x, samples.weight, step, units)[1]
 
     def rate(params: dict[str, Any], read: Read, samples: Samples, key: Key | None = None) -> Array:
         def of_symbols(k: Array) -> Array:

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from pidjax import _checks
 from pidjax.estimators.base import Estimator
-from pidjax.estimators.cells import Grid, Units, columns, grid
-from pidjax.estimators.coders import PAIR, RECIPE, InfometerRecipe, check_model, coder, meter, routes_of
+from pidjax.estimators.cells import Grid, Units, columns, field, floating, grid
+from pidjax.estimators.coders import MAPS, PAIR, RECIPE, InfometerRecipe, check_model, coder, meter, routes_of
 from pidjax.estimators.cross_fit import CrossFit, cross_fit
 from pidjax.estimators.fit import size
 from pidjax.estimators.fitted import averaged, of_all, shared_settings
@@ -97,8 +97,13 @@ def _prepared(samples: Samples, given: ArrayLike | None, classes: int | None) ->
     return samples._replace(y=y), ok
 
 
-def _symbols(samples: Samples, grids: tuple[Grid, Grid], units: Units) -> Samples:
-    k1, k2 = (own(columns(samples, (name,), units)) for own, name in zip(grids, PAIR, strict=True))
+def _features(samples: Samples, name: str, units: Units, recipe: InfometerRecipe) -> Array:
+    """Columns; or maps, whose channels have a grid each."""
+    return floating(field(samples, name), name, units) if recipe.model == MAPS else columns(samples, (name,), units)
+
+
+def _symbols(samples: Samples, grids: tuple[Grid, Grid], units: Units, recipe: InfometerRecipe) -> Samples:
+    k1, k2 = (own(_features(samples, name, units, recipe)) for own, name in zip(grids, PAIR, strict=True))
     return samples._replace(x1=k1, x2=k2)
 
 
@@ -127,7 +132,7 @@ def fitted_infometer(
 
     Args:
         key: PRNG key.
-        samples: x1 and x2 ``(n, ...)``, flattened; weights are respected; y isn't looked at.
+        samples: x1 and x2 ``(n, ...)``, flattened but for the model of maps; weights are respected; y isn't looked at.
         given: Z: labels ``(n,)``, or features ``(n, ...)``; None for none.
         classes: number of labels of Z; None for features. Static.
         step: width of a cell, for both modalities or each.
@@ -156,8 +161,8 @@ def fitted_infometer(
     """
     check_model(recipe, samples)
     samples, ok = _prepared(samples, given, classes)
-    grids = _grids(samples, step, units)
-    symbols = _symbols(samples, grids, units)
+    grids = _grids(samples, step, units, recipe)
+    symbols = _symbols(samples, grids, units, recipe)
     done = _cross_fitted(meter(recipe, given is not None, classes), key, symbols, recipe, groups)
     heard = _heard(done.trace.validation, done.estimate)
     at = {name: jnp.take_along_axis(own, done.fold, 1) for name, own in heard.items()}
@@ -207,7 +212,9 @@ def unseen_infometer(
     """
     samples, ok = _prepared(samples, given, classes)
     surprisal = of_all(
-        meter(recipe, given is not None, classes).estimate, models.states, _symbols(samples, models.grids, units)
+        meter(recipe, given is not None, classes).estimate,
+        models.states,
+        _symbols(samples, models.grids, units, recipe),
     )
     answers = _answers(surprisal, {name: own.reshape(-1, 1) for name, own in models.heard.items()})
     values = _values(jax.tree.map(lambda leaf: -averaged(-leaf), answers), routes_of(recipe))
@@ -324,11 +331,13 @@ def _cross_fitted(estimator: Estimator, key: Key, symbols: Samples, recipe: Any,
     return cross_fit(estimator, key, symbols, steps=recipe.steps, **shared)
 
 
-def _grids(samples: Samples, step: float | tuple[float, float], units: Units) -> tuple[Grid, Grid]:
+def _grids(
+    samples: Samples, step: float | tuple[float, float], units: Units, recipe: InfometerRecipe
+) -> tuple[Grid, Grid]:
     widths = step if isinstance(step, tuple) else (step, step)
     _checks.require(len(widths) == 2, f"step is {step}; expected one number, or one for each modality")
     one, two = (
-        grid(columns(samples, (name,), units), samples.weight, step=width, units=units)
+        grid(_features(samples, name, units, recipe), samples.weight, step=width, units=units)
         for name, width in zip(PAIR, widths, strict=True)
     )
     return one, two

@@ -151,13 +151,15 @@ def test_information_grows_as_cells_get_finer():
 
 
 @pytest.mark.slow
-def test_a_joint_model_sees_what_no_pair_of_columns_shows():
+@pytest.mark.parametrize(("model", "least"), [("autoregressive", 0.99), ("invertible", 0.6)])
+def test_a_joint_model_sees_what_no_pair_of_columns_shows(model, least):
     bits = np.random.default_rng(0).integers(0, 2, (N, 2))
     samples = Samples(*arrays(bits, bits[:, :1] ^ bits[:, 1:]))
-    found = fitted_infometer(KEY, samples, **WHOLE)
+    found = fitted_infometer(KEY, samples, recipe=InfometerRecipe(model=model), **WHOLE)
     for value, _ in found.information.values():
-        # Of three fair bits the samples know the entropies to 1 / N; the rest is training.
-        assert float(value) == pytest.approx(math.log(2), abs=0.01)
+        # Of three fair bits the samples know the entropies to 1 / N; the rest is training. Whole moves are found by
+        # gradients that ignore the rounding: what is left on the way is said in the model's docstring.
+        assert least * math.log(2) < float(value) < math.log(2) + 0.01
 
 
 @pytest.mark.slow
@@ -191,6 +193,25 @@ def test_a_noisy_bit_shares_what_its_channel_carries(epsilon):
     truth = math.log(2) + share * math.log(share) + (1 - share) * math.log(1 - share)
     for value, _ in found.information.values():
         assert float(value) == pytest.approx(truth, abs=0.01)
+
+
+# Feature maps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rho", [0.0, 0.9])
+def test_maps_share_what_their_pixels_do(rho):
+    """White noise of correlation rho, pixel by pixel: the information of a pair, 36 times."""
+    pixels = correlated(np.random.default_rng(0), 3000 * 36, rho)
+    samples = Samples(*(part.reshape(3000, 6, 6, 1) for part in pixels[:2]))
+    recipe = InfometerRecipe(model="masked_convolution", folds=2, steps=300, hidden=8, components=2)
+    found = fitted_infometer(KEY, samples, step=0.5, recipe=recipe)
+    value, error = found.information["conditional"]
+    # Two in a hundred, the models' own error on 54,000 pixels, beside the sampling error.
+    truth = 36 * quantised_information(rho, 0.5)
+    assert float(value) == pytest.approx(truth, abs=0.02 * truth + 3 * float(error) + 1e-6)
+    few = jax.tree.map(lambda leaf: leaf[:5], samples)
+    assert unseen_infometer(found.models, few, recipe=recipe).information["conditional"].shape == (5,)
 
 
 # Conditions
