@@ -46,7 +46,8 @@ class Recipe(NamedTuple):
         net1: network of x1 (see ``classifiers``); None for one hidden layer of 128 beside a linear map.
         net2: network of x2.
         net12: network of the pair.
-        kernels: numbers of kernels among which held-out likelihood chooses (LSMI).
+        kernels: numbers of kernels, for each label, among which held-out likelihood chooses (LSMI). More are for
+            densities of many modes within a label; 32 take as long as all else.
         knife_steps: updates of the densities (LSMI).
         knife_batch_size: their minibatch.
     """
@@ -61,7 +62,7 @@ class Recipe(NamedTuple):
     net1: Any = None
     net2: Any = None
     net12: Any = None
-    kernels: tuple[int, ...] = (8, 1, 32)
+    kernels: tuple[int, ...] = (8, 1)
     knife_steps: int = KNIFE_RECIPE["steps"]
     knife_batch_size: int = KNIFE_RECIPE["batch_size"]
 
