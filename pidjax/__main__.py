@@ -257,9 +257,11 @@ def _write(report: Report | BoundsReport | InformationReport, options: argparse.
     print(report.table(bits=options.bits))
     metered = isinstance(report, InformationReport)
     samples: Any = report if metered else getattr(report, "pointwise", None)
+    instead = "; in Python pidjax.gaussian_pointwise gives those of normal scores (the example of pidjax.copula_pid)"
     _checks.require(
         samples is not None or (options.per_sample is None and options.plot_samples is None),
-        f"{report.method} gives no values of single samples; leave out --per-sample and --plot-samples",
+        f"{report.method} gives no values of single samples; leave out --per-sample and --plot-samples"
+        + (instead if getattr(report, "target", None) == "column" else ""),
     )
     if options.per_sample is not None:
         samples.to_csv(options.per_sample)

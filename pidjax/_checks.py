@@ -45,12 +45,30 @@ def ensure(condition: ArrayLike, message: Callable[[], str]) -> Any:
     return condition
 
 
-def poison(tree: Any, ok: ArrayLike) -> Any:
-    """The tree with every floating leaf NaN where ``ok`` is false: a refused input gives no plausible number."""
+def poison(tree: Any, ok: ArrayLike, *inputs: Any) -> Any:
+    """The tree with every floating leaf NaN where ``ok`` is false, and its derivatives: no plausible number is left.
+
+    Args:
+        tree: what was computed.
+        ok: the condition of ``ensure``.
+        inputs: what was refused. A product with NaN has the derivative NaN wherever the tree has one; where it was
+            chosen among branches it has none, and these are then tied to it, for training not to go on with zeros.
+
+    Returns:
+        The tree; untouched where ``ok`` is concrete, since then nothing was refused.
+    """
     if not is_traced(ok):
         return tree
     floating = lambda leaf: jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-    return jax.tree.map(lambda leaf: jnp.where(ok, leaf, jnp.nan) if floating(leaf) else leaf, tree)
+    total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(inputs) if floating(leaf))
+
+    def poisoned(leaf: Any) -> Any:
+        if not floating(leaf):
+            return leaf
+        factor = jnp.where(ok, 1.0, jnp.nan).astype(jnp.result_type(leaf))
+        return leaf * factor + (jnp.where(ok, 0.0, total * factor).astype(factor.dtype) if inputs else 0)
+
+    return jax.tree.map(poisoned, tree)
 
 
 def as_float(x: Any, name: str) -> Any:

@@ -104,7 +104,7 @@ def accuracy_bounds(information: ArrayLike | Interval, p_y: ArrayLike, *, at_lea
         jnp.maximum(jnp.exp(-open_most), floor), jnp.clip(1 - (open_least - math.log(2)) / log_k, floor, 1.0)
     )
     found = AccuracyBounds(jnp.maximum(surest, floor), jnp.maximum(largest, floor), loose)
-    return _checks.poison(found, ok)
+    return _checks.poison(found, ok, least, most, floor, p_y)
 
 
 def _least_error(equivocation: Array, labels: Array) -> Array:

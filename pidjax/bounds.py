@@ -162,7 +162,7 @@ def synergy_bounds(
             "nats; pass reconcile=True to take the nearest tables that one has"
         ),
     )
-    return _checks.poison(found, ok)
+    return _checks.poison(found, ok, p_x1y, p_x2y, p_x1x2)
 
 
 @jax.jit
@@ -254,7 +254,7 @@ def disagreement(f1: ArrayLike, f2: ArrayLike, *, weight: ArrayLike | None = Non
         (share >= 0).all() & (share.sum() > 0),
         lambda: "weight has negative numbers, or is all 0; expected numbers >= 0",
     )
-    return _checks.poison(jnp.sum(share * ((first - second) ** 2).sum(1)) / share.sum(), ok)
+    return _checks.poison(jnp.sum(share * ((first - second) ** 2).sum(1)) / share.sum(), ok, first, second)
 
 
 @in_own_precision
@@ -298,7 +298,7 @@ def disagreement_bounds(
     root = jnp.maximum(_root(alpha) - excess, 0.0)
     reduced = jnp.where(excess > 0, root**2, alpha)  # without errors as it is, derivative included
     loose, sharp = _disagreement_bounds(reduced, unique1, unique2)
-    return _checks.poison({"disagreement": loose, "disagreement_sharp": sharp}, ok)
+    return _checks.poison({"disagreement": loose, "disagreement_sharp": sharp}, ok, alpha, first, second)
 
 
 def _root(x: Array) -> Array:

@@ -76,7 +76,7 @@ def vector_scaling(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None =
     logits = jax.nn.log_softmax(logits)
     target = jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)
     theta = _newton(*jax.lax.stop_gradient((logits, target, share.astype(logits.dtype))))
-    return _checks.poison(VectorScaling(*theta), ok)
+    return _checks.poison(VectorScaling(*theta), ok, log_p, weight)
 
 
 @jax.jit
@@ -170,7 +170,7 @@ def quality(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None = None) 
         jnp.zeros(min(_BINS, n), logits.dtype).at[bins].add((share * (confidence - right))[order].astype(logits.dtype))
     )
     found = Quality((share * cross_entropy(logits, labels)).sum(), (share * right).sum(), jnp.abs(gaps).sum())
-    return _checks.poison(found, ok)
+    return _checks.poison(found, ok, log_p, weight)
 
 
 def _checked(log_p: ArrayLike, y: ArrayLike) -> tuple[Array, Array, Any]:

@@ -60,7 +60,7 @@ def gaussian_pid(cov: ArrayLike, dims: tuple[int, int, int]) -> PID:
     """
     cov = jnp.asarray(_checks.as_float(cov, "cov"))
     pid, faults = _of_covariance(cov, dims=checked_dims(cov, dims, sources=2))
-    return _checks.poison(pid, refusal(faults))
+    return _checks.poison(pid, refusal(faults), cov)
 
 
 @in_own_precision
@@ -109,7 +109,7 @@ def gaussian_pid_from_gains(h1: ArrayLike, h2: ArrayLike, noise: Any = 1.0) -> P
         noise = _noise(noise, jnp.result_type(*gains), ((), (sum(rows),) * 2))
         noise = (noise, noise) if noise.ndim == 0 else noise
     pid, faults = _of_gains(*gains, noise)
-    return _checks.poison(pid, refusal(faults))
+    return _checks.poison(pid, refusal(faults), gains, noise)
 
 
 # What may be wrong with the values, in the order in which it is looked for: a message each.

@@ -62,7 +62,7 @@ def gaussian_coupling(cov: ArrayLike, dims: tuple[int, int, int]) -> Array:
     """
     cov = jnp.asarray(_checks.as_float(cov, "cov"))
     coupling, faults = _coupling(cov, dims=checked_dims(cov, dims, sources=2))
-    return _checks.poison(coupling, refusal(faults))
+    return _checks.poison(coupling, refusal(faults), cov)
 
 
 @in_own_precision
@@ -112,7 +112,7 @@ def gaussian_pointwise(
     mean = jnp.asarray(_checks.as_float(mean, "mean"), cov.dtype)
     _checks.require(mean.shape in ((), (sum(dims),)), f"mean has shape {mean.shape}; expected () or ({sum(dims)},)")
     values, faults = _values(cov, jnp.concatenate(parts, 1) - jnp.broadcast_to(mean, (1, sum(dims))), dims=tuple(dims))
-    return _checks.poison(values, refusal(faults))
+    return _checks.poison(values, refusal(faults), cov, parts, mean)
 
 
 @functools.partial(jax.jit, static_argnames="dims")

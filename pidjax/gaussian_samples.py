@@ -49,6 +49,7 @@ def gaussian_pid_from_samples(
         ValueError: shapes that don't fit, no more samples than columns, and what ``gaussian_pid`` refuses.
 
     Example:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> y, e1, e2 = rng.normal(size=(3, 2000, 1))
         >>> pid = gaussian_pid_from_samples(2 * y + e1, y + e2, y)  # the truth: 0.347, 0.458, 0, 0.091
@@ -60,7 +61,7 @@ def gaussian_pid_from_samples(
     """
     parts, weight = _columns(x1, x2, y, weight)
     pid, faults = _estimate(parts, weight, corrected=bool(corrected))
-    return _checks.poison(pid, refusal(faults))
+    return _checks.poison(pid, refusal(faults), parts, weight)
 
 
 class GaussianEstimate(NamedTuple):
@@ -114,6 +115,7 @@ def gaussian_estimate(
             ``gaussian_pid_from_samples`` refuses.
 
     Example:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> y, e1, e2 = rng.normal(size=(3, 500, 1))
         >>> found = gaussian_estimate(jax.random.key(0), 2 * y + e1, y + e2, y)
@@ -127,7 +129,7 @@ def gaussian_estimate(
     groups, units = group_numbers(groups, n)
     _checks.require(units != 1, "all samples are of one group, so there is nothing to draw from; expected two or more")
     found, faults = _bootstrapped(key, parts, weight, groups, replicates=replicates, units=units)
-    return _checks.poison(found, refusal(faults))
+    return _checks.poison(found, refusal(faults), parts, weight)
 
 
 def _columns(x1: Any, x2: Any, y: Any, weight: Any) -> tuple[Parts, Any]:
@@ -196,20 +198,23 @@ def _bootstrapped(
         dims, parts, weight, freedom, refused = _prepared(parts, weight)
         n = len(parts[0])
 
-        def one(key: Key) -> PID:
+        def one(draw: tuple[Key, Array]) -> tuple[PID, Faults]:
+            key, number = draw
+            # The samples themselves come first and second, corrected and as they are: this body alone is compiled.
             times = resampled_weights(key, n, groups, units=units).astype(weight.dtype)
-            return _pid(_covariance(parts, weight * times), dims, freedom, 1.0)[0]
+            times = jnp.where(number < 2, 1.0, times)
+            return _pid(_covariance(parts, weight * times), dims, freedom, (number != 1).astype(weight.dtype))
 
-        batch = max(1, min(replicates, _CELLS // (n * sum(dims))))
-        rounds = -(-replicates // batch)
-        batch = -(-replicates // rounds)
+        total = replicates + 2
+        batch = max(1, min(total, _CELLS // (n * sum(dims))))
+        rounds = -(-total // batch)
+        batch = -(-total // rounds)
         # As many as the rounds hold, or lax.map would compile its body again for the rest.
-        draws = jax.lax.map(one, jax.random.split(key, rounds * batch), batch_size=batch)
-        draws = jax.tree.map(lambda drawn: drawn[:replicates], draws)
-        cov = _covariance(parts, weight)
-        pids, faults = jax.vmap(lambda amount: _pid(cov, dims, freedom, amount))(jnp.array([1.0, 0.0], cov.dtype))
+        keys = jax.random.split(key, rounds * batch)
+        pids, faults = jax.lax.map(one, (keys, jnp.arange(rounds * batch)), batch_size=batch)
         faults = jax.tree.map(lambda found: found[0], faults)
         estimate, plug_in = (jax.tree.map(lambda atom, i=i: atom[i], pids) for i in (0, 1))
+        draws = jax.tree.map(lambda drawn: drawn[2:total], pids)
     draws = jax.tree.map(lambda drawn: jnp.where(jnp.isfinite(drawn), drawn, jnp.nan), draws)
     or_infinite = lambda value, otherwise: jnp.where(jnp.isinf(value), value, otherwise)
     # What replicates estimate is the plug-in: that is where their bias shows.

@@ -146,14 +146,15 @@ def drawn_labels(key: Key, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     _checks.require(
         y.ndim == 2 and y.shape[1] >= 2 and y.dtype.kind == "f",
         f"y has shape {y.shape} and dtype {y.dtype}; expected labels (n,), or a model's probabilities (n, k), floats: "
-        "y.ravel() of a column, y.argmax(1) of indicators",
+        "y.ravel() of a column (a continuous target, if it is of floats), y.argmax(1) of indicators",
     )
     p = y.astype(np.float64)
     off = np.abs(p.sum(1) - 1).max()
     _checks.require(
         bool(np.isfinite(p).all() and (p >= 0).all() and off <= 1e-3),
         f"y has rows that are no distributions: values from {p.min():g} to {p.max():g}, sums off by up to {off:g}; "
-        "expected a model's probabilities: jax.nn.softmax(logits)",
+        "expected a model's probabilities, jax.nn.softmax(logits); a continuous target of several columns is for "
+        'method="copula"',
     )
     p /= p.sum(1, keepdims=True)
     uniform = np.asarray(jax.random.uniform(key, (len(p), 1)), np.float64)

@@ -21,6 +21,7 @@ from pidjax.typing import Array, ArrayLike, Key
 
 __all__ = ["CopulaEstimate", "GaussianCheck", "copula_pid", "gaussian_check", "normal_scores"]
 
+BINNED = "bin y (pidjax.quantile_codes) for a decomposition of tables or posteriors"
 # A p-value below this is a warning: true models are warned of once in a hundred pairs.
 _LEVEL = 0.01
 
@@ -56,7 +57,7 @@ def normal_scores(x: ArrayLike) -> Array:
         jnp.isfinite(x).all(),
         lambda: f"x has {int((~jnp.isfinite(x)).sum())} NaN or infinite values; drop or impute those samples",
     )
-    return _checks.poison(_scores(x if x.ndim == 2 else x[:, None]).reshape(x.shape), ok)
+    return _checks.poison(_scores(x if x.ndim == 2 else x[:, None]).reshape(x.shape), ok, x)
 
 
 @jax.jit
@@ -74,7 +75,7 @@ class GaussianCheck(NamedTuple):
     """Whether samples of a pair of variables look jointly Gaussian.
 
     Attributes:
-        statistic: how many standard errors the other half's contractions are above zero, what Gaussian samples give.
+        statistic: how many standard errors, of Gaussian samples, the other half's contractions are above zero.
         p_value: one-sided.
     """
 
@@ -88,15 +89,20 @@ def gaussian_check(key: Key, x: ArrayLike, y: ArrayLike, *, groups: ArrayLike | 
 
     With ``u`` the pair made white, a half's departure from Gaussian is its mean Hermite contractions of order three
     and four, ``s = mean (|u|^2 - d - 2) u`` and ``K = mean (|u|^2 - d - 4) u u' - (|u|^2 - d - 2) I``. The statistic
-    is the mean of the other half's own contractions times these, over its standard error. Small errors of mean and
-    covariance move neither contraction.
+    is the mean of the other half's own contractions times these, over the standard error that it has of Gaussian
+    samples, whose variance is ``|s|^2 / 2(d + 2) + ((d + 4) |K|^2 + tr(K)^2) / 4(d + 4)^2`` (third moments weighed by
+    ``1 / 2(d + 2)``, fourth by ``1 / 4(d + 4)``). Small errors of mean and covariance move neither contraction.
+
+    It is stricter than the decomposition needs: the closed form is right wherever the informations of the pairs and of
+    their best coupling are those of their covariance, and a departure that enough samples show may cost it little.
 
     Args:
         key: PRNG key of the halves.
         x: ``(n, d)`` or ``(n,)``.
         y: ``(n, dy)`` or ``(n,)``.
         groups: ``(n,)`` integers, concrete: samples that belong together, never divided between the halves, and one
-            term of the standard error; None takes samples to be independent.
+            term of the standard error, which is as much wider as the values of the samples are so; None takes samples
+            to be independent.
 
     Returns:
         A ``GaussianCheck`` of scalars. On Gaussian samples, or their normal scores, p-values are uniform or larger.
@@ -128,7 +134,7 @@ def gaussian_check(key: Key, x: ArrayLike, y: ArrayLike, *, groups: ArrayLike | 
         lambda: f"x and y have {int((~jnp.isfinite(z)).sum())} NaN or infinite values; drop or impute those samples",
     )
     groups, units = group_numbers(groups, len(z))
-    return _checks.poison(_check(key, z, groups, units=units or len(z)), ok)
+    return _checks.poison(_check(key, z, groups, units=units or len(z)), ok, z)
 
 
 @functools.partial(jax.jit, static_argnames="units")
@@ -152,8 +158,13 @@ def _check(key: Key, z: Array, groups: Any, *, units: int) -> GaussianCheck:
         # Each contraction by its own variance on Gaussian samples.
         values = third / (2 * (d + 2)) + fourth / (4 * (d + 4))
     mean = jnp.mean(values, where=~first)
-    off = jnp.zeros(units, z.dtype).at[groups].add(jnp.where(first, 0.0, values - mean))
-    statistic = mean * jnp.sum(~first) / jnp.sqrt(jnp.sum(off**2))
+    # That of Gaussian samples, whose contractions of different orders are uncorrelated: the values' own variance would
+    # grow with what is looked for. The values tell only by how much groups widen it.
+    variance = jnp.sum(skew**2) / (2 * (d + 2))
+    variance += ((d + 4) * jnp.sum(kurtosis**2) + jnp.trace(kurtosis) ** 2) / (4 * (d + 4) ** 2)
+    off = jnp.where(first, 0.0, values - mean)
+    widened = jnp.sum(jnp.zeros(units, z.dtype).at[groups].add(off) ** 2) / jnp.sum(off**2)
+    statistic = mean * jnp.sqrt(jnp.sum(~first) / (variance * widened))
     independent = (jnp.diagonal(lower) ** 2 > 4 * d * float(jnp.finfo(z.dtype).eps) * jnp.diagonal(cov)).all()
     statistic = jnp.where(independent, statistic, jnp.nan)
     return GaussianCheck(statistic, jax.scipy.stats.norm.sf(statistic))
@@ -178,7 +189,18 @@ class CopulaEstimate(NamedTuple):
 
     @property
     def warnings(self) -> list[str]:
-        """What the checks say against the decomposition, in words; empty when nothing. Not under jit."""
+        """What the checks say against the decomposition, in words, with a cure; empty when nothing. Not under jit."""
+        return self.warned(BINNED)
+
+    def warned(self, cure: str) -> list[str]:
+        """The warnings, with what the caller can do about pairs that are not Gaussian.
+
+        Args:
+            cure: ends the sentence.
+
+        Returns:
+            A sentence for each; empty when there is nothing to warn of. Not under jit.
+        """
         found = []
         for name, check, atoms in (
             ("x1 and y", self.check1, "R, U1 and U2"),
@@ -186,11 +208,14 @@ class CopulaEstimate(NamedTuple):
             ("x1, x2 and y", self.check12, "S"),
         ):
             if math.isnan(check.p_value):
-                found.append(f"columns of {name} are linearly dependent: whether they are Gaussian was not checked")
+                found.append(
+                    f"columns of {name} are linearly dependent: whether they are Gaussian was not checked; drop what "
+                    "the others determine"
+                )
             elif float(check.p_value) < _LEVEL:
                 found.append(
                     f"{name} are not jointly Gaussian ({float(check.statistic):.1f} standard errors on held-out "
-                    f"samples): {atoms} may be off, and the intervals don't know it"
+                    f"samples): {atoms} may be off, and the intervals don't know it; {cure}"
                 )
         return found
 
@@ -225,9 +250,19 @@ def copula_pid(
         >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> y, e1, e2 = rng.normal(size=(3, 5000, 1))
-        >>> found = copula_pid(jax.random.key(0), (2 * y + e1) ** 3, np.exp(y + e2), np.cbrt(y))
+        >>> samples = (2 * y + e1) ** 3, np.exp(y + e2), np.cbrt(y)
+        >>> found = copula_pid(jax.random.key(0), *samples)
         >>> print(f"{found.pid.redundancy:.2f} {found.pid.unique1:.2f} {found.pid.unique2:.2f}", found.warnings)
         0.33 0.48 0.00 []
+
+        Values of single samples, whose means are the plug-in decomposition of the scores:
+
+        >>> from pidjax import gaussian_pid_from_samples, gaussian_pointwise
+        >>> scores = [normal_scores(x) for x in samples]
+        >>> values = gaussian_pointwise(np.cov(np.hstack(scores).T, bias=True), (1, 1, 1), *scores)
+        >>> plug_in = gaussian_pid_from_samples(*scores, corrected=False)
+        >>> print(values.redundancy.shape, f"{values.redundancy.mean():.4f} {plug_in.redundancy:.4f}")
+        (5000,) 0.3311 0.3311
 
     References:
         As ``normal_scores``; arXiv 2510.04417 for Gaussian pairs.

@@ -204,7 +204,7 @@ def pid_from_posteriors(
         rest = _quantised(key, prepared, cells, tol)
     variants = rest["variants"]
     best = next(variants[name] for name in ("halves", "ratio", "exact") if name in variants)
-    return _checks.poison(PosteriorPid(pid=best, **prepared._asdict(), **rest), ok)
+    return _checks.poison(PosteriorPid(pid=best, **prepared._asdict(), **rest), ok, p1, p2, p12, weight)
 
 
 class Reconciled(NamedTuple):

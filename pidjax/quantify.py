@@ -121,7 +121,7 @@ def quantify(
     Returns:
         The ``Report``: ``.pid``, ``.gap``, ``.interval``, ``.null``, ``.information``, ``.warnings``, and
         ``.pointwise``, the atoms of every sample: those of its cell of the table it is itself part of (in-sample);
-        of features, out of fold.
+        of features, out of fold; None of a continuous y (``copula_pid`` shows how to have them).
 
     Raises:
         ValueError: NaN features, different lengths, no samples, class numbers as floats, floating groups, an

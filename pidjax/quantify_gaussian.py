@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from pidjax import _checks
-from pidjax.estimators.flow import flow_pid
+from pidjax.estimators.flow import flow_pid, halves
 from pidjax.info import Informations
 from pidjax.inputs import Symbols, are_names, features
-from pidjax.normal_scores import copula_pid
+from pidjax.normal_scores import BINNED, copula_pid
+from pidjax.pointwise import counted
 from pidjax.report import Report
 from pidjax.typing import Key
 
@@ -48,28 +49,27 @@ def gaussian_report(
     for x, name in ((x1, "x1"), (x2, "x2")):
         _checks.require(
             not are_names(x),
-            f"{name} is symbols ({x.dtype}), and the target continuous: symbols have no normal scores; pass "
-            f"indicators as features, or bin y (pidjax.quantile_codes) for a decomposition of tables",
+            f"{name} is symbols ({x.dtype}), and the target continuous: symbols have no normal scores, nor do their "
+            f"indicators; {BINNED}",
         )
     values = [features(x, name).reshape(len(x), -1) for x, name in ((x1, "x1"), (x2, "x2"), (y, "y"))]
-    _checks.require(
-        method != "flow" or clusters is None,
-        'groups is not for method="flow", whose halves would cut through them; leave it out, or use "copula"',
-    )
+    tied = [warning for x, name in zip(values[:2], ("x1", "x2"), strict=True) for warning in _ties(x, name)]
+    groups = None if clusters is None else clusters.codes
     # They correct the estimate's bias too, so some are drawn where no interval is asked for.
     drawn = bootstrap or REPLICATES
     if method == "flow":
         say("training flows")
         with jax.enable_x64(False):
             given = [jnp.asarray(x, jnp.float32) for x in values]
-            found = jax.device_get(flow_pid(key, *given, replicates=drawn))
-        words, used = "flows to pairwise Gaussian latents, held out", len(y) - len(y) // 2
+            found = jax.device_get(flow_pid(key, *given, replicates=drawn, groups=groups))
+            held = halves(key, len(y), groups)[1]
+        words, cure = "flows to pairwise Gaussian latents, held out", BINNED
     else:
         say("ranking")
         with jax.enable_x64(True):
-            groups = None if clusters is None else clusters.codes
             found = jax.device_get(copula_pid(key, *values, replicates=drawn, groups=groups))
-        words, used = "normal scores, Gaussian closed form", len(y)
+        held = np.arange(len(y))
+        words, cure = "normal scores, Gaussian closed form", f'try method="flow", or {BINNED}'
     pid = found.pid
     checks = {"x1 and y": found.check1, "x2 and y": found.check2, "all": found.check12}
     return Report(
@@ -78,14 +78,27 @@ def gaussian_report(
         information=Informations(pid.mi1, pid.mi2, pid.total),
         label_entropy=float("nan"),
         interval=found.interval if bootstrap else None,
-        samples=used,
+        samples=len(held),
         shape=(values[0].shape[1], values[1].shape[1], values[2].shape[1]),
         method=f"continuous target, {words}",
         nouns=("column", "column"),
         target="column",
         bootstrap=bootstrap,
-        interval_rule="bootstrap replicates" + (f" of {clusters.size} groups" if clusters else ""),
-        warnings=(*found.warnings, *(clusters.warnings if clusters else ())),
+        interval_rule="bootstrap replicates" + ("" if groups is None else f" of {np.unique(groups[held]).size} groups"),
+        warnings=(*tied, *found.warned(cure), *(clusters.warnings if clusters else ())),
         diagnostics={f"{name}, standard errors from Gaussian": float(c.statistic) for name, c in checks.items()},
         seed=tuple(int(word) for word in np.asarray(jax.random.key_data(key)).ravel()),
     )
+
+
+def _ties(x: np.ndarray, name: str) -> list[str]:
+    """A warning where columns have few distinct values."""
+    distinct = np.array([np.unique(column).size for column in x.T])
+    few = distinct < min(FEW_VALUES, len(x))
+    if not few.any():
+        return []
+    have = "has" if few.sum() == 1 else "have"
+    return [
+        f"{few.sum()} of {counted(x.shape[1], 'column')} of {name} {have} fewer than {FEW_VALUES} distinct values (the "
+        f"least {distinct.min()}): no stretching makes ties normal, and the atoms are off by what that costs; {BINNED}"
+    ]

@@ -67,7 +67,8 @@ class Report:
             any correction.
         certified: what the gap is certified for.
         diagnostics: what tells a good fit from a bad one, by name (a classifier's held-out log loss, say).
-        pointwise: the atoms of every sample; None where the method has none.
+        pointwise: the atoms of every sample; None where the method has none (of a continuous y ``gaussian_pointwise``
+            gives them, see ``copula_pid``).
         versions: of python, pidjax and what it stands on.
 
     Example:
@@ -166,7 +167,8 @@ class Report:
                 rows[i] += f"{fixed(getattr(atoms, atom)):>9}"
                 if interval is not None:
                     low, high = (fixed(getattr(end, atom), 4) for end in interval)
-                    rows[i] += f"{low:>9} ..{high:>7}"
+                    known = self._of_one_column and not any(getattr(end, atom) for end in interval)
+                    rows[i] += f"{'-':>19}" if known else f"{low:>9} ..{high:>7}"
             gutter = ""
             if interval is not None:
                 gutter = " " * 19
@@ -182,10 +184,19 @@ class Report:
         lines = [*title, "", header, *rows, "", *tail, "", *self._notes(scales[0][1])]
         return "\n".join(line.rstrip() for line in lines)
 
+    @property
+    def _of_one_column(self) -> bool:
+        return self.target == "column" and self.shape[2] == 1
+
     def _notes(self, unit: str) -> list[str]:
         notes = ["No certificate: this method has no bound on its error."]
         if self.gap is not None:
             notes = [f"Certified for {self.certified}: the optimum is at most {self.gap:.1e} nats away."]
+        if self._of_one_column:
+            notes.append(
+                "With one column of y one unique atom is 0 by construction: the redundancy is the lesser of the two "
+                "informations."
+            )
         for name, pid in self.variants.items():
             notes.append(f"By other rules, {name} ({unit}): {_in_a_line(pid, unit)}.")
         if self.interval is not None:

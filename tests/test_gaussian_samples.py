@@ -97,6 +97,13 @@ def test_intervals_surround_the_estimate_and_repeat_with_the_key(x):
     assert atoms(again.interval.lower) == pytest.approx(atoms(one.interval.lower), abs=0)
 
 
+def test_the_estimate_and_its_replicates_are_one_program(x):
+    """Compilers take seconds for each eigenproblem: there are no more of them than in the plain decomposition."""
+    count = lambda call: str(jax.make_jaxpr(call)(*map(jnp.asarray, columns(x)))).count(" eigh[")
+    once = count(gaussian_pid_from_samples)
+    assert 0 < count(lambda *parts: gaussian_estimate(KEY, *parts, replicates=40)) <= once
+
+
 def test_what_is_infinite_stays_so_and_does_not_spoil_the_rest(x):
     found = gaussian_estimate(KEY, x[:, :2], x[:, 2:4], np.c_[x[:, 0], x[:, 4]], replicates=40)
     assert np.isposinf([found.pid.unique1, found.interval.lower.unique1, found.interval.upper.unique1]).all()

@@ -92,6 +92,17 @@ def test_what_is_no_covariance_is_refused():
         gaussian_union(bad, (2, 2, 2, 2))
     with pytest.raises(ValueError, match="dims is"):
         gaussian_union(np.eye(3), (3,))
+    for tol in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="expected a positive gap"):
+            gaussian_union(np.eye(3), (1, 1, 1), tol=tol)
+
+
+@pytest.mark.slow
+def test_float32_stops_where_rounding_leaves_no_more():
+    """For the gap asked for it would take all of its 200 steps; a few ulps for each source and direction are left."""
+    found = gaussian_union(jax.numpy.asarray(random_covariance(np.random.default_rng(0), 8), "float32"), (2, 2, 2, 2))
+    assert found.steps < 60
+    assert 0 <= found.gap <= 64 * 6 * np.finfo(np.float32).eps
 
 
 @pytest.mark.slow

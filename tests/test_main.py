@@ -45,6 +45,14 @@ def test_bits_shows_bits_only(xor, capsys):
     assert "0.69315" not in out
 
 
+@pytest.mark.slow
+def test_of_a_continuous_target_it_says_where_values_of_samples_are(tmp_path, capsys):
+    path = tmp_path / "real.npz"
+    np.savez(path, **dict(zip("abc", np.random.default_rng(0).normal(size=(3, 100)), strict=True)))
+    assert main(["quantify", str(path), *NAMES, "--per-sample", str(tmp_path / "out.csv"), "--bootstrap", "5"]) == 2
+    assert "gaussian_pointwise" in capsys.readouterr().err
+
+
 def test_json_stays_in_nats_and_carries_the_seed(xor, tmp_path, capsys):
     path = tmp_path / "out.json"
     assert main(["quantify", str(xor), *NAMES, "--bits", "--seed", "3", "--json", str(path), *FEW]) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from pidjax.gaussian import gaussian_pid
 from pidjax.gaussian_samples import gaussian_pid_from_samples
-from pidjax.normal_scores import CopulaEstimate, copula_pid, gaussian_check, normal_scores
+from pidjax.normal_scores import CopulaEstimate, GaussianCheck, copula_pid, gaussian_check, normal_scores
 
 KEY = jax.random.key(0)
 ATOMS = ("redundancy", "unique1", "unique2", "synergy")
@@ -103,6 +103,16 @@ def test_dependence_that_correlation_does_not_see_is_found(kind):
     assert gaussian_check(KEY, normal_scores(x), normal_scores(y)).p_value < 1e-3
 
 
+def test_a_few_wild_samples_are_found():
+    """A t test has at most the root of how many there are (8 in both halves): their spread is what is looked for."""
+    x, noise, y = np.random.default_rng(5).normal(size=(3, 1000))
+    rare = np.arange(1000) % 125 == 0
+    collinear = np.stack([x, x + 1e-3 * (0.05 * noise + rare)], 1)
+    found = gaussian_check(KEY, collinear, y)
+    assert found.statistic > 100  # kurtosis 100 in three standard errors' worth of columns
+    assert found.p_value < 1e-6
+
+
 @pytest.mark.slow
 def test_copies_are_no_evidence_when_they_are_said_to_be_copies():
     """Copies of a sample in both halves repeat its departures: groups keep them together."""
@@ -125,9 +135,23 @@ def test_what_cannot_be_checked_is_said():
     check, other = gaussian_check(KEY, e1, e1), gaussian_check(KEY, e1, e2)
     assert np.isnan(check.p_value)
     warnings = CopulaEstimate(None, None, check, other, other).warnings
-    assert warnings == ["columns of x1 and y are linearly dependent: whether they are Gaussian was not checked"]
+    assert warnings == [
+        "columns of x1 and y are linearly dependent: whether they are Gaussian was not checked; drop what the others "
+        "determine"
+    ]
     with pytest.raises(ValueError, match="1 NaN or infinite"):
         gaussian_check(KEY, np.where(np.arange(100) == 3, np.nan, e1), e2)
+
+
+def test_every_warning_ends_with_a_cure():
+    bad, good = GaussianCheck(8.0, 1e-9), GaussianCheck(0.0, 0.5)
+    found = CopulaEstimate(None, None, bad, good, bad)
+    assert len(found.warnings) == 2
+    assert all(
+        warning.endswith("bin y (pidjax.quantile_codes) for a decomposition of tables or posteriors")
+        for warning in found.warnings
+    )
+    assert all(warning.endswith("; look elsewhere") for warning in found.warned("look elsewhere"))
 
 
 def test_shapes_that_do_not_fit_are_refused():

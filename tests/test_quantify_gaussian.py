@@ -52,6 +52,9 @@ def test_the_report_says_what_was_done(report):
     assert "y: 1 column" in table
     assert "H(y)" not in table
     assert "standard errors from Gaussian" in table
+    assert "one unique atom is 0 by construction" in " ".join(table.split())
+    (unique2,) = (line for line in table.splitlines() if line.startswith("unique to x2"))
+    assert ".." not in unique2  # an interval of 0 to 0 would be no finding
     found = report.to_dict()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["gap"] is None
@@ -60,7 +63,27 @@ def test_the_report_says_what_was_done(report):
 def test_pairs_that_are_not_gaussian_are_warned_of(system):
     _, x2, y = system
     found = quantify(y * np.random.default_rng(1).normal(size=3000), x2, y, key=KEY, bootstrap=50)
-    assert any(warning.startswith("x1 and y are not jointly Gaussian") for warning in found.warnings)
+    (warning,) = (warning for warning in found.warnings if warning.startswith("x1 and y are not jointly Gaussian"))
+    assert 'try method="flow", or bin y (pidjax.quantile_codes)' in warning
+
+
+def test_ties_of_a_modality_are_warned_of(system):
+    x1, x2, y = system
+    found = quantify(np.c_[x1[:, 0], x1[:, 1].round()], x2, y, key=KEY, bootstrap=50)
+    (warning,) = (warning for warning in found.warnings if "distinct values" in warning)
+    assert warning.startswith("1 of 2 columns of x1 has fewer than 20 distinct values")
+    assert "bin y (pidjax.quantile_codes)" in warning
+
+
+@pytest.mark.slow
+def test_a_flow_of_copies_is_no_surer_than_of_what_was_copied(system):
+    """Every sample four times: as groups they are the 150 that they are, half of them held out."""
+    copies = [x[:150].repeat(4, 0) for x in system]
+    found = quantify(*copies, key=KEY, method="flow", bootstrap=50, groups=np.arange(150).repeat(4))
+    assert found.samples == 300
+    assert "50 bootstrap replicates of 75 groups" in found.table()
+    # 1 - rho^2 = 1/6 for x1, and the spread of an information sqrt(rho^2 / n): .41 for 75 samples, .21 for 300.
+    assert found.interval.upper.unique1 - found.interval.lower.unique1 > 0.3
 
 
 @pytest.mark.slow
@@ -77,7 +100,7 @@ def test_bad_input_is_refused(system):
     x1, x2, y = system
     with pytest.raises(ValueError, match=r"2 distinct values.*astype\(int\)"):
         quantify(x1, x2, (y > 0).astype(float), key=KEY)
-    with pytest.raises(ValueError, match="x1 is symbols"):
+    with pytest.raises(ValueError, match=r"x1 is symbols.*bin y"):
         quantify((y > 0).astype(int), x2, y, key=KEY)
     with pytest.raises(ValueError, match=r"y is int.*astype\(float\)"):
         quantify(x1, x2, np.arange(3000), key=KEY, method="copula")
@@ -85,7 +108,11 @@ def test_bad_input_is_refused(system):
         quantify(x1, x2, y, key=KEY, method="lsmi")
     with pytest.raises(ValueError, match="are for labels, and y is continuous"):
         quantify(x1, x2, y, key=KEY, bins=3)
-    with pytest.raises(ValueError, match="groups is not for method"):
-        quantify(x1, x2, y, key=KEY, method="flow", groups=np.arange(3000) % 50)
+    with pytest.raises(ValueError, match=r'no distributions.*several columns is for method="copula"'):
+        quantify(x1, x2, np.c_[y, y**2], key=KEY)
+    with pytest.raises(ValueError, match=r"y.ravel\(\) of a column \(a continuous target, if it is of floats\)"):
+        quantify(x1, x2, y[:, None], key=KEY)
+    with pytest.raises(ValueError, match="groups has 3 distinct values; expected four"):
+        quantify(x1, x2, y, key=KEY, method="flow", groups=np.arange(3000) % 3)
     with pytest.raises(ValueError, match="NaN"):
         quantify(x1, x2, np.where(y > 2, np.nan, y), key=KEY)

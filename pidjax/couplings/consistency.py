@@ -88,7 +88,7 @@ def consistent(log_p: ArrayLike, target: ArrayLike, *, weight: ArrayLike | None 
     offset = _projected(logits, share, reachable / reachable.sum())
     moved = jax.nn.log_softmax(logits + offset[None])
     residual = jnp.abs(mean_of(jnp.exp(moved), share) - target).max()
-    return _checks.poison(Consistent(moved, offset, residual), ok)
+    return _checks.poison(Consistent(moved, offset, residual), ok, log_p, target)
 
 
 def mean_of(values: Array, share: Array) -> Array:

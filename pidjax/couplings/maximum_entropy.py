@@ -98,7 +98,7 @@ def maximum_entropy(p_x1y: ArrayLike, p_x2y: ArrayLike, p_x1x2: ArrayLike, *, to
     """
     (p1, p2, p12), ok = checked_marginals(p_x1y, p_x2y, p_x1x2)
     _checks.require(is_traced(tol) or float(tol) > 0, f"tol is {tol}; expected a positive gap in nats, such as 1e-9")
-    return _checks.poison(greatest_entropy(p1, p2, p12, tol), ok)
+    return _checks.poison(greatest_entropy(p1, p2, p12, tol), ok, p_x1y, p_x2y, p_x1x2)
 
 
 def checked_marginals(p_x1y: ArrayLike, p_x2y: ArrayLike, p_x1x2: ArrayLike, *, agree: bool = True) -> tuple[Any, Any]:

@@ -107,7 +107,7 @@ def class_couplings(
             f"{float(jnp.maximum(seen1.max(), seen2.max())):g}; expected finite numbers >= 0"
         ),
     )
-    return _checks.poison(_class_couplings(affinity, p1, p2, sweeps=sweeps, form=form), ok)
+    return _checks.poison(_class_couplings(affinity, p1, p2, sweeps=sweeps, form=form), ok, affinity, p1, p2)
 
 
 @functools.partial(jax.jit, static_argnames=("sweeps", "form"))

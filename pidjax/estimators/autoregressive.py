@@ -174,9 +174,9 @@ def _first_net(key: Key, known: int, size: int, hidden: int, outputs: int, dtype
     # One draw, of unit variance: each takes half a second to compile.
     draw = jax.random.uniform(key, (known + size + hidden, hidden), dtype, -1, 1) * float(np.sqrt(3))
     # What is given is heard less at first, so that it disturbs less of what is learned without it. Measured: of 16
-    # columns and 4000 samples that share .28 nats, .24 are found at 1, .25 at .3 and .26 at .1; but at .1 a permutation of
-    # symbols is learned too slowly.
-    heard = jnp.where(jnp.arange(known + size) < known, 0.3, 1.0).astype(dtype)
+    # columns and 4000 samples that share .28 nats, .24 are found at 1, .25 at .3 and .26 at .1; but a permutation of
+    # symbols is learned too slowly below .5.
+    heard = jnp.where(jnp.arange(known + size) < known, 0.5, 1.0).astype(dtype)
     return Net(
         draw[:-hidden] / float(np.sqrt(known + size)) * heard[:, None],
         jnp.zeros(hidden, dtype),

@@ -276,7 +276,7 @@ def batch_union(
     p1, p2, ok = joints_with_label(samples)
     size = min(int(batch_size), len(p1))
     _checks.require(size >= 1 and sweeps >= 1, f"batch_size is {batch_size}, sweeps {sweeps}; expected at least 1")
-    return _checks.poison(_batch_union(alignment, size, sweeps, state, samples, p1, p2), ok)
+    return _checks.poison(_batch_union(alignment, size, sweeps, state, samples, p1, p2), ok, samples)
 
 
 @functools.partial(jax.jit, static_argnames=("alignment", "size", "sweeps"))

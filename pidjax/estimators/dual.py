@@ -216,7 +216,7 @@ def dual_union(networks: DualNetworks, state: Any, samples: Samples) -> DualUnio
         Bertschinger et al. 2014, "Quantifying unique information", eq. 3, whose dual this is.
     """
     p1, p2, ok = joints_with_label(samples)
-    return _checks.poison(_dual_union(networks, state, samples, p1, p2), ok)
+    return _checks.poison(_dual_union(networks, state, samples, p1, p2), ok, samples)
 
 
 @functools.partial(jax.jit, static_argnames="networks")
@@ -276,4 +276,4 @@ def pointwise_union(networks: DualNetworks, state: Any, samples: Samples, refere
     b = b - _greatest(b, fixed.a, m1)[:, None]
     y = jnp.asarray(samples.y)[:, None]
     value = jnp.take_along_axis(a + b, y, 1)[:, 0] - jnp.log(p1.sum(0))[y[:, 0]]
-    return _checks.poison(value, ok)
+    return _checks.poison(value, ok, samples, reference)

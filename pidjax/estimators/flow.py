@@ -11,17 +11,19 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.scipy.special import logsumexp, ndtri
 
 from pidjax import _checks
+from pidjax.bootstrap import group_numbers
 from pidjax.estimators.base import Estimator, by_gradient
 from pidjax.estimators.fit import fit
 from pidjax.estimators.whitening import share, whitening
 from pidjax.normal_scores import CopulaEstimate, checked_estimate
 from pidjax.typing import Array, ArrayLike, Key, Samples
 
-__all__ = ["RECIPE", "Flows", "Gaussianisation", "flow_pid", "flows"]
+__all__ = ["RECIPE", "Flows", "Gaussianisation", "flow_pid", "flows", "halves"]
 
 RECIPE: dict[str, Any] = {"steps": 600, "batch_size": 1000, "validation": 0.1}
 
@@ -155,6 +157,7 @@ def flow_pid(
     layers: int = 1,
     components: int = 8,
     replicates: int = 200,
+    groups: ArrayLike | None = None,
     recipe: dict[str, Any] = RECIPE,
 ) -> CopulaEstimate:
     """The decomposition of samples whose pairs flows can make Gaussian: fitted on one half, evaluated on the other.
@@ -167,14 +170,16 @@ def flow_pid(
         layers: as in ``flows``.
         components: as in ``flows``.
         replicates: of the bootstrap, which holds the flows; static.
+        groups: ``(n,)`` integers: samples that belong together, never divided between the halves, and drawn whole by
+            the bootstrap; None takes samples to be independent.
         recipe: what ``fit`` is given.
 
     Returns:
         A ``CopulaEstimate`` from the latents of the second half, with its checks.
 
     Raises:
-        ValueError: values that aren't finite, fewer than eight samples for each column, and as ``fit`` and
-            ``gaussian_estimate``.
+        ValueError: values that aren't finite, fewer than eight samples for each column (four in each half, where
+            groups are uneven), fewer than four groups, and as ``fit`` and ``gaussian_estimate``.
 
     Example:
         >>> y, e1, e2 = jax.random.normal(jax.random.key(0), (3, 4000, 1))
@@ -198,11 +203,46 @@ def flow_pid(
     for name, x in parts.items():
         bad = int((~jnp.isfinite(x)).sum())
         _checks.require(bad == 0, f"{name} has {bad} NaN or infinite values; drop or impute those samples")
-    order = jax.random.permutation(jax.random.fold_in(key, 0), n)
-    seen, held = (jax.tree.map(lambda x, rows=rows: x[rows], samples) for rows in (order[: n // 2], order[n // 2 :]))
+    rows = halves(key, n, groups)
+    _checks.require(
+        min(map(len, rows)) >= 4 * columns,
+        f"the groups make halves of {len(rows[0])} and {len(rows[1])} samples of {columns} columns; expected four for "
+        "each column in both: divide the largest groups, or take more",
+    )
+    seen, held = (jax.tree.map(lambda x, half=half: x[half], samples) for half in rows)
     model = flows(layers=layers, components=components, steps=recipe["steps"])
     settings = dict(recipe)
-    settings["batch_size"] = min(settings["batch_size"], int(0.8 * (n // 2)))
+    settings["batch_size"] = min(settings["batch_size"], int(0.8 * len(rows[0])))
     done = fit(model.estimator, jax.random.fold_in(key, 1), seen, **settings)
     z1, z2, zy = (jnp.asarray(z) for z in model.latents(done.state, held) if z is not None)
-    return checked_estimate(jax.random.fold_in(key, 2), z1, z2, zy, replicates=replicates)
+    whole = None if groups is None else np.asarray(groups)[rows[1]]
+    return checked_estimate(jax.random.fold_in(key, 2), z1, z2, zy, replicates=replicates, groups=whole)
+
+
+def halves(key: Key, n: int, groups: ArrayLike | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The samples that ``flow_pid`` fits to, and those that it evaluates on: as many groups each.
+
+    Args:
+        key: as there.
+        n: number of samples.
+        groups: as there.
+
+    Returns:
+        Two arrays of row numbers.
+
+    Raises:
+        ValueError: fewer than four groups.
+
+    Example:
+        >>> [np.unique(half % 4).size for half in halves(jax.random.key(0), 20, np.arange(20) % 4)]
+        [2, 2]
+    """
+    numbers, units = group_numbers(groups, n)
+    _checks.require(
+        units is None or units >= 4, f"groups has {units} distinct values; expected four or more, two for each half"
+    )
+    order = np.asarray(jax.random.permutation(jax.random.fold_in(key, 0), units or n))
+    first, second = np.split(order, [len(order) // 2])
+    if groups is None:
+        return first, second
+    return np.flatnonzero(np.isin(numbers, first)), np.flatnonzero(np.isin(numbers, second))

@@ -120,7 +120,7 @@ def constant_shift(pid: PID, *, weight: ArrayLike | None = None) -> PID:
     a = jnp.where(worse < 0, -worse, jnp.where(unique < 0, unique, 0.0))
     r, s, u1, u2 = (atom + sign * a for atom, sign in zip(atoms, (1, 1, -1, -1), strict=True))
     shifted = PID(redundancy=r, unique1=u1, unique2=u2, synergy=s)
-    return _checks.poison(shifted, jnp.logical_and(sound, finite))
+    return _checks.poison(shifted, jnp.logical_and(sound, finite), atoms)
 
 
 @in_own_precision

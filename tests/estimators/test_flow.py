@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pidjax.datasets import linear_task
-from pidjax.estimators.flow import RECIPE, Gaussianisation, flow_pid, flows
+from pidjax.estimators.flow import RECIPE, Gaussianisation, flow_pid, flows, halves
 from pidjax.typing import Samples
 
 ATOMS = ("redundancy", "unique1", "unique2", "synergy")
@@ -58,6 +58,17 @@ def test_settings_that_do_not_fit_are_refused():
         flow_pid(KEY, np.ones((10, 1)), np.ones((10, 1)), np.ones(10))
     with pytest.raises(ValueError, match="x2 has 30 NaN or infinite"):
         flow_pid(KEY, np.ones((30, 1)), np.full((30, 1), np.nan), np.ones(30))
+
+
+def test_halves_divide_no_group():
+    groups = np.random.default_rng(0).integers(0, 7, 100)
+    first, second = halves(KEY, 100, groups)
+    assert np.array_equal(np.sort(np.append(first, second)), np.arange(100))
+    assert not set(groups[first]) & set(groups[second])
+    assert len(set(groups[second])) == 4
+    uneven = np.minimum(np.arange(100), 3)  # 1, 1, 1 and 97
+    with pytest.raises(ValueError, match=r"halves of \d+ and \d+ samples of 3 columns"):
+        flow_pid(KEY, *np.ones((2, 100, 1)), np.ones(100), groups=uneven)
 
 
 @pytest.mark.slow
