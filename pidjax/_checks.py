@@ -23,7 +23,13 @@ SUM_TOLERANCE = 1e-6
 
 
 def require(condition: bool, message: str, error: type[Exception] = ValueError) -> None:
-    """Raise ``error(message)`` unless a statically known condition holds."""
+    """Raise ``error(message)`` unless a statically known condition holds.
+
+    Args:
+        condition: of shapes, dtypes and settings, never of traced values.
+        message: names what was found, what was expected and the cure.
+        error: what is raised.
+    """
     if not condition:
         raise error(message)
 
@@ -72,7 +78,18 @@ def poison(tree: Any, ok: ArrayLike, *inputs: Any) -> Any:
 
 
 def as_float(x: Any, name: str) -> Any:
-    """``x`` as a floating array: numpy when it is concrete and not a jax array, so that float64 stays float64."""
+    """``x`` as a floating array: numpy when it is concrete and not a jax array, so that float64 stays float64.
+
+    Args:
+        x: real numbers, anything that ``np.asarray`` takes.
+        name: what the caller calls it, for the message.
+
+    Returns:
+        float32 and float64 as they are, other real dtypes as float64 (NumPy) or float32 (jax).
+
+    Raises:
+        TypeError: a dtype that is not real.
+    """
     if not isinstance(x, jax.Array):
         x = np.asarray(x)
     require(
@@ -125,7 +142,15 @@ def labels(y: Any, *, classes: int, n: int | None = None) -> tuple[Any, Any]:
 
 
 def sum_tolerance(shape: tuple[int, ...], dtype: Any) -> float:
-    """How far from one a sum may be and still count as rounding: 1e-6, or what summing in ``dtype`` costs."""
+    """How far from one a sum may be and still count as rounding: 1e-6, or what summing in ``dtype`` costs.
+
+    Args:
+        shape: of the array that is summed.
+        dtype: of its entries, floating.
+
+    Returns:
+        The tolerance.
+    """
     return max(SUM_TOLERANCE, 4.0 * float(jnp.finfo(dtype).eps) * float(np.sqrt(np.prod(shape))))
 
 

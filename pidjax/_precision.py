@@ -33,6 +33,12 @@ def in_own_precision(function: Callable[P, T]) -> Callable[P, T]:
     An eager call on NumPy arrays (random keys aside) runs with float64 at hand for its own length, whatever the
     user's ``jax_enable_x64``, and answers in NumPy: a float64 jax array outside of that flag would be truncated,
     with a warning, by the first arithmetic on it. Inside a jit such a call is a constant, computed at trace time.
+
+    Args:
+        function: of arrays and pytrees, written in jax.
+
+    Returns:
+        The same function, of either kind of array.
     """
 
     @functools.wraps(function)

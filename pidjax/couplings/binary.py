@@ -64,6 +64,13 @@ def binary(p1: Array, p2: Array) -> Result:
     """Solve one problem with ``p1 (n1, 2)`` and ``p2 (n2, 2)``: O(n log n) time, O(n) memory.
 
     A target with one label is a binary one whose other label never occurs.
+
+    Args:
+        p1: ``p(x1, y)``, ``(n1, 2)`` or ``(n1, 1)``.
+        p2: ``p(x2, y)``, with the same sums over the first axis.
+
+    Returns:
+        The ``Result``: bounds, potentials; nats.
     """
     if p1.shape[1] == 1:
         result = binary(_with_second_label(p1), _with_second_label(p2))
@@ -188,7 +195,15 @@ def _kernel(p: Array, join: Array) -> Array:
 
 
 def binary_coupling(p1: Array, p2: Array) -> Array:
-    """An optimal coupling ``q[x1, x2, y]``: the modalities independent given the join, ``q = sum_w p(w,y) k1 k2``."""
+    """An optimal coupling ``q[x1, x2, y]``: the modalities independent given the join, ``q = sum_w p(w,y) k1 k2``.
+
+    Args:
+        p1: as in ``binary``.
+        p2: as there.
+
+    Returns:
+        ``(n1, n2, k)``, whose pair marginals are p1 and p2.
+    """
     if p1.shape[1] == 1:
         return binary_coupling(_with_second_label(p1), _with_second_label(p2))[:, :, :1]
     join = _join(p1, p2)

@@ -73,24 +73,53 @@ class Result(NamedTuple):
 
 
 def unit(dtype: jnp.dtype) -> float:
-    """Unit roundoff of a dtype."""
+    """Unit roundoff of a dtype.
+
+    Args:
+        dtype: floating.
+
+    Returns:
+        Half the distance from one to the next number.
+    """
     return float(jnp.finfo(dtype).eps) / 2
 
 
 def depth(size: int) -> int:
-    """How many halvings a pairwise sum of ``size`` terms takes."""
+    """How many halvings a pairwise sum takes.
+
+    Args:
+        size: number of terms.
+
+    Returns:
+        ``log2(size)``, rounded up, at least 1.
+    """
     return max(1, math.ceil(math.log2(max(size, 2))))
 
 
 def ratio(x: Array, y: Array) -> Array:
-    """``x / y``, 0 where y is not positive."""
+    """``x / y``, 0 where y is not positive.
+
+    Args:
+        x: any shape.
+        y: the same shape.
+
+    Returns:
+        The quotients; derivatives are finite where y is 0.
+    """
     return jnp.where(y > 0, x / jnp.where(y > 0, y, 1.0), 0.0)
 
 
 def continuity(t: Array, k: int) -> Array:
     """How far H(Y | X1, X2) can move over a total variation t: ``t log k + (1 + t) h(t / (1 + t))``.
 
-    Alicki-Fannes-Winter; k labels.
+    Alicki-Fannes-Winter.
+
+    Args:
+        t: total variations, any shape, in [0, 1].
+        k: number of labels.
+
+    Returns:
+        Nats, of that shape.
     """
     z = t / (1 + t)
     return t * math.log(max(k, 2)) + (1 + t) * (-xlogx(z) - (1 - z) * jnp.log1p(-z))
@@ -100,6 +129,12 @@ def pairwise_sum(x: Array) -> Array:
     """Sum of all entries in pairs: the error is at most ``log2(size)`` units of the sum of absolute values.
 
     ``jnp.sum`` promises nothing of the kind, and XLA is free to merge nested sums; it does not reorder these.
+
+    Args:
+        x: any shape.
+
+    Returns:
+        A scalar.
     """
     x = x.reshape(-1)
     while x.shape[0] > 1:
@@ -113,6 +148,14 @@ def dual_bound(p1: Array, p2: Array, potentials: Potentials) -> tuple[Bound, Pot
 
     The shifts are signed (slack is used, not only violation repaired), rows first and columns first; the better
     of the two is kept. The potentials returned are feasible and are those of the bound.
+
+    Args:
+        p1: ``p(x1, y)``, ``(n1, k)``.
+        p2: ``p(x2, y)``, ``(n2, k)``.
+        potentials: ``a (n1, k)`` and ``b (n2, k)``, any.
+
+    Returns:
+        The bound (nats) and its potentials.
     """
     eps = unit(p1.dtype)
     k = p1.shape[1]
