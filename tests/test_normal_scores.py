@@ -1,6 +1,5 @@
 """Normal scores: blind to monotone maps, right on the published showcase, and warned of when they can't be right."""
 
-
 import jax
 import numpy as np
 import pytest
