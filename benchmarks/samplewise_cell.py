@@ -94,7 +94,7 @@ def _stepped(steps: int) -> Any:
     """LSMI's optimiser: Adam at 1e-3, a tenth of it after each so many updates."""
     import optax
 
-    return optax.adam(optax.exponential_decay(1e-3, steps, 0.1, staircase=True))
+    return optax.flatten(optax.adam(optax.exponential_decay(1e-3, steps, 0.1, staircase=True)))
 
 
 def _plan(n: int) -> dict[str, Any]:
@@ -170,6 +170,24 @@ def _knives() -> Callable[[dict[str, np.ndarray]], samplewise_peers.Call]:
     return place
 
 
+def _training() -> Callable[[dict[str, np.ndarray]], samplewise_peers.Call]:
+    """LSMI's classifiers, then its KNIFEs: in a process it pays its start once."""
+    places = [_classifiers(), _knives()]
+
+    def place(arrays: dict[str, np.ndarray]) -> samplewise_peers.Call:
+        calls = [place(arrays) for place in places]
+
+        def call() -> tuple[dict[str, float], dict[str, np.ndarray]]:
+            done = [call() for call in calls]
+            return {k: v for seconds, _ in done for k, v in seconds.items()}, {
+                k: v for _, answers in done for k, v in answers.items()
+            }
+
+        return call
+
+    return place
+
+
 def _pipeline() -> Callable[[dict[str, np.ndarray]], samplewise_peers.Call]:
     """``fitted_lsmi`` by default, over all samples; its means are then shifted as LSMI shifts them."""
     import jax
@@ -216,8 +234,7 @@ def _entropy() -> Callable[[dict[str, np.ndarray]], samplewise_peers.Call]:
 
 
 WORKS: dict[str, Callable[[], Callable[[dict[str, np.ndarray]], samplewise_peers.Call]]] = {
-    "classifiers": _classifiers,
-    "knives": _knives,
+    "training": _training,
     "pipeline": _pipeline,
     "entropy": _entropy,
 }

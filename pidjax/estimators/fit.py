@@ -142,9 +142,9 @@ def arrays(samples: Samples) -> tuple[Samples, Any]:
     """The samples as jax arrays, and whether all is finite."""
     samples = Samples(*(None if leaf is None else jnp.asarray(leaf) for leaf in samples))
     ok: Any = True
-    for name, leaf in samples._asdict().items():
-        if leaf is not None and jnp.issubdtype(leaf.dtype, jnp.floating):
-            ok &= _checks.ensure(jnp.isfinite(leaf).all(), functools.partial(_missing, name, leaf))
+    for (name, leaf), finite in zip(samples._asdict().items(), _finite(samples), strict=True):
+        if finite is not None:
+            ok &= _checks.ensure(finite, functools.partial(_missing, name, leaf))
     if samples.weight is not None:
         weight = jnp.asarray(samples.weight)
         ok &= _checks.ensure(
@@ -155,6 +155,12 @@ def arrays(samples: Samples) -> tuple[Samples, Any]:
             ),
         )
     return samples, ok
+
+
+@jax.jit  # one program, not two for each field
+def _finite(samples: Samples) -> Samples:
+    check = lambda leaf: jnp.isfinite(leaf).all() if jnp.issubdtype(leaf.dtype, jnp.floating) else None
+    return Samples(*(None if leaf is None else check(leaf) for leaf in samples))
 
 
 def _missing(name: str, leaf: Array) -> str:
@@ -185,7 +191,9 @@ def split(key: Key, samples: Samples, share: float) -> tuple[Samples, Samples | 
 
 def _order(key: Key, n: int, count: int) -> Array:
     """``count`` indices: permutations of n, one after the other."""
-    draws = jax.vmap(lambda key: jax.random.bits(key, (n,)))(jax.random.split(key, -(-count // n)))
+    drawn = lambda number: jax.random.bits(jax.random.fold_in(key, number), (n,))
+    times = -(-count // n)
+    draws = drawn(0)[None] if times == 1 else jax.vmap(drawn)(jnp.arange(times))
     if n > _PACKED:
         return jnp.argsort(draws).ravel()[:count]
     # One word holds the draw and, in its lowest bits, the index: XLA sorts words six times as fast as pairs. Draws that
@@ -232,16 +240,17 @@ def advanced(
     n = size(training)
     ragged = plan.steps % plan.every != 0
 
-    def step(carry: tuple[Any, Any], inputs: tuple[Array, Array, Array]) -> Any:
-        key, index, number = inputs
+    def step(number: Array, key: Key, carry: tuple[Any, Any], inputs: tuple[Array, Array]) -> Any:
+        place, index = inputs
+        own = jax.random.fold_in(key, place)
         state, info = carry
         if not ragged:
-            state, now = estimator.update(key, state, taken(training, index))
+            state, now = estimator.update(own, state, taken(training, index))
             return (state, info), now
         # The last round is shorter: what lies beyond the last step changes nothing.
         state, info = jax.lax.cond(
-            number < plan.steps,
-            lambda: estimator.update(key, state, taken(training, index)),
+            number * plan.every + place < plan.steps,
+            lambda: estimator.update(own, state, taken(training, index)),
             lambda: (state, info),
         )
         return (state, info), info
@@ -254,16 +263,13 @@ def advanced(
             run, losses = _validated(estimator, run, validation)
         own = jax.random.fold_in(jax.random.fold_in(key, 2), number)
         order = _order(jax.random.fold_in(own, 0), n, plan.every * plan.batch_size)
-        inputs = (
-            jax.random.split(jax.random.fold_in(own, 1), plan.every),
-            order.reshape(plan.every, plan.batch_size),
-            number * plan.every + jnp.arange(plan.every),
-        )
+        inputs = (jnp.arange(plan.every), order.reshape(plan.every, plan.batch_size))
         info = None
         if ragged:
             shapes = jax.eval_shape(estimator.update, own, run.state, taken(training, order[: plan.batch_size]))[1]
             info = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        (state, _), infos = jax.lax.scan(step, (run.state, info), inputs)
+        in_round = functools.partial(step, number, jax.random.fold_in(own, 1))
+        (state, _), infos = jax.lax.scan(in_round, (run.state, info), inputs)
         return run._replace(state=state), Trace(infos, losses)
 
     run, trace = jax.lax.scan(one_round, run, first + jnp.arange(rounds))

@@ -148,7 +148,7 @@ def knife(
     continuous, labelled = (given, None) if classes is None else (None, given)
 
     def init(key: Key, samples: Samples) -> Candidates:
-        keys = jax.random.split(key, 3)
+        keys = [jax.random.fold_in(key, i) for i in range(3)]
         x, weight = _features(samples, of), samples.weight
         seen = whitening(x, weight, mode=whiten)
         z = seen(x)
@@ -264,7 +264,7 @@ def published_knife(
 
     def init(key: Key, samples: Samples) -> tuple[Any, None]:
         x = _features(samples, of)
-        keys = jax.random.split(key, 3)
+        keys = [jax.random.fold_in(key, i) for i in range(3)]
         normal = lambda key, *shape: init_std * jax.random.normal(key, (size, 1, *shape), x.dtype)
         mean = normal(keys[0], x.shape[1])
         if from_data:
