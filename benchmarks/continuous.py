@@ -6,6 +6,8 @@ A process for each task and size, on one core with one thread. The first seed's 
 (``seconds_cold``), those of the others are warm. Methods, each with its default recipe, the same for all tasks:
 
 - ``exact``: the posteriors of the task itself, which leaves what quantising and sampling do;
+- ``calibrated``: these, their informations taken from the labels that were drawn, as a classifier's have to be: what
+  no calibrated classifier can be expected to better on that sample;
 - ``posteriors``: cross-fitted and calibrated ones, the default of ``quantify``; seconds with training;
 - ``batch`` and ``dual``: upper and lower bound on the union of the same posteriors, seconds of the union alone;
 - ``histogram``: the CVX route of arXiv 2302.12247, 50 x 50 bins of [-5, 5] (tasks of one column a modality);
@@ -34,7 +36,7 @@ __all__ = ["METHODS", "TASKS", "cell_rows"]
 
 TASKS = ("g0", "g15", "g30", "g45", "c3", "xor_signs", "lsmi_10", "g30 mild", "c3 mild", "lsmi_10 mild", "g30 noise")
 SIZES = (2000, 20_000)
-METHODS = ("exact", "posteriors", "batch", "dual", "histogram", "kmeans", "lsmi")
+METHODS = ("exact", "calibrated", "posteriors", "batch", "dual", "histogram", "kmeans", "lsmi")
 ATOMS = ("redundancy", "unique1", "unique2", "synergy")
 HEADS = ("x1", "x2", "x1x2")
 LIMIT = 1500.0  # seconds of a process
@@ -99,19 +101,23 @@ class Data:
         self.done: Any = None
         self.cell_key = jax.random.fold_in(key, 1)
         self.methods: dict[str, Callable[[], dict[str, Any]]] = {
-            "exact": self.exact, "posteriors": self.posteriors, "batch": self.batch, "dual": self.dual,
-            "kmeans": self.kmeans, "lsmi": self.lsmi,
+            "exact": self.exact, "calibrated": self.calibrated, "posteriors": self.posteriors, "batch": self.batch,
+            "dual": self.dual, "kmeans": self.kmeans, "lsmi": self.lsmi,
         }  # fmt: skip
         if samples.x1.shape[1] == samples.x2.shape[1] == 1:
             self.methods["histogram"] = self.histogram
 
-    def exact(self) -> dict[str, Any]:
+    def exact(self, y: Any = None) -> dict[str, Any]:
         """No classifier."""
         from pidjax import pid_from_posteriors
 
         p = [np.exp(self.log_posteriors[name]) for name in HEADS]
-        done = pid_from_posteriors(*p, key=self.cell_key)
+        done = pid_from_posteriors(*p, y, key=self.cell_key)
         return {"pid": done.pid, "gap": float(done.gap), "retained": float(done.retained)}
+
+    def calibrated(self) -> dict[str, Any]:
+        """No classifier, but labels."""
+        return self.exact(self.y)
 
     def posteriors(self) -> dict[str, Any]:
         """Trained, calibrated, decomposed."""

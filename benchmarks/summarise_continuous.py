@@ -11,6 +11,7 @@ ATOMS = {"redundancy": "R", "unique1": "U1", "unique2": "U2", "synergy": "S"}
 HEADS = ("x1", "x2", "x1x2")
 NAMES = {
     "exact": "exact posteriors",
+    "calibrated": "exact, calibrated on the labels",
     "posteriors": "posteriors, learned",
     "batch": "BATCH (upper)",
     "dual": "dual (lower)",
