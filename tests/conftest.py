@@ -164,6 +164,7 @@ LONG = re.compile(
             r"test_infometer.py::test_(the_information_of_normal_pairs.*-[12]\]|the_standard_error_is|ten_pairs|what_only)",
             r"test_infometer.py::test_(information_grows|independent_modalities.*\[[12]\]|a_noisy_bit.*0.3)",
             r"test_gaussian_samples.py::test_.*cover",
+            r"test_latent_suite.py::",
         )
     )
 )
