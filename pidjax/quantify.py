@@ -62,8 +62,9 @@ def quantify(
     ``pid_from_posteriors`` decomposes these in float64: exactly for two labels, from shared cells with named
     corrections for more (``variants`` holds the raw values). What a classifier misses passes almost one to one into
     R; its held-out log loss is among the diagnostics. ``"unquantised"`` solves all n x n pairs of up to 10,000 samples
-    instead of cells: slow, and without the corrections. ``"batch"`` (a neural coupling, as in arXiv 2302.12247) and
-    ``"dual"`` (neural potentials) put a learned upper and lower bound on the union in place of the solved one.
+    instead of cells, without the corrections: with 10 labels 20 s for 600 samples, 5 minutes for 1200, on a CPU core.
+    ``"batch"`` (a neural coupling, as in arXiv 2302.12247) and ``"dual"`` (neural potentials) put a learned upper and
+    lower bound on the union in place of the solved one.
 
     ``method="discrete"``, the default of symbols: modalities become symbols, symbols a table of counts, and the table
     is decomposed exactly (``broja``), in float64, whatever the user's ``jax_enable_x64``.

@@ -157,7 +157,7 @@ LONG = re.compile(
             r"test_(samplewise_|continuous_)?benchmark(s)?.py::test_the_quick_run",
             r"test_real_data.py::test_(avmnist_is|every_pair)",
             r"test_samplewise.py::test_(means_of_informations_are_the_truth|units_of_a_modality)",
-            r"test_quantify_posteriors.py::test_the_bars_for_learned_posteriors",
+            r"test_quantify_posteriors.py::test_(the_bars_for_learned_posteriors|learned_bounds.*lsmi_10)",
             r"test_bounds.py::test_the_synergy_of_a_hundred_thousand_joints_is_inside\[shape[123]",
             r"test_maximum_entropy.py::test_the_bracket_closes_on_all_but_one.*shape2",
             r"test_scaling.py::test_the_bracket_closes_on_the_interior_point_methods_for_every_kind\[shape2",

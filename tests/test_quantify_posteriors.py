@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pidjax.datasets import gaussian_task, mapped
+from pidjax.estimators import Recipe
 from pidjax.pid import PID, agreement
 from pidjax.posteriors import pid_from_posteriors
 from pidjax.quantify import quantify
@@ -136,6 +137,22 @@ def test_learned_bounds_enclose_the_solved_decomposition(report, tiny_lsmi):
         assert sign * (bound.pid.unique1 - report.pid.unique1) >= -1e-5  # float32
         assert bound.pid.unique1 == pytest.approx(report.pid.unique1, abs=0.02)
         assert bound.variants["exact"].redundancy == pytest.approx(report.pid.redundancy, abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "width"), [("c3", 0.02), ("lsmi_10", 0.2)])
+def test_learned_bounds_enclose_what_is_solved_without_cells(name, width):
+    """Above two labels cells would move the value; all pairs of samples move nothing, and their gap is certified."""
+    x1, x2, y = drawn(name, 400)
+    recipe = Recipe(folds=2, repeats=1, steps=200, batch_size=100)
+    solved, upper, lower = (
+        quantify(x1, x2, y, key=KEY, method=method, recipe=recipe, bootstrap=0)
+        for method in ("unquantised", "batch", "dual")
+    )
+    assert solved.gap <= 1.1e-4
+    slack = solved.gap + 1e-5  # float32
+    assert lower.pid.unique1 - slack <= solved.pid.unique1 <= upper.pid.unique1 + slack
+    assert upper.pid.unique1 - lower.pid.unique1 <= width
 
 
 @pytest.mark.slow
