@@ -6,7 +6,8 @@ PID_PATH is a checkout of github.com/pliang279/PID, PID_PYTHON an interpreter wi
 of its own on one core and one thread, and prints one line of JSON: the median ``seconds`` of a step, the least and the
 most of them, the first apart (``seconds_first``: with compilation, or the first growth of memory), ``memory_mb`` at the
 peak, ``loss`` of the first step; or ``error``. The published code sweeps up to 500 times, fewer where its stopping rule
-is met by chance; the cells with 20 sweeps say what is left at equal work.
+is met by chance; the cells with 20 sweeps say what is left at equal work. ``summarise.py --table batch_step`` makes the
+table.
 """
 
 import contextlib
@@ -127,6 +128,8 @@ def _cell(who: str, labels: str, noise: str, sweeps: str) -> dict[str, Any]:
 
 def main() -> None:
     """Run every cell, one after the other."""
+    import run  # not at the top: cells of the peer lack what it imports
+
     environment = dict(os.environ, JAX_PLATFORMS="cpu", JAX_ENABLE_COMPILATION_CACHE="false", **ONE_THREAD)
     for cell in CELLS:
         python = sys.executable if cell[0] == "pidjax" else os.environ["PID_PYTHON"]
@@ -138,7 +141,8 @@ def main() -> None:
                 answer = json.loads(out.read())
             except (subprocess.SubprocessError, json.JSONDecodeError) as error:
                 answer = {"error": f"{type(error).__name__}: {error}"[:300]}
-        print(json.dumps(dict(zip(("solver", "labels", "noise", "sweeps"), cell, strict=True)) | answer), flush=True)
+        row = dict(zip(("solver", "labels", "noise", "sweeps"), cell, strict=True)) | answer | run.facts()
+        print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

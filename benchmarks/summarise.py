@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import config
-from summarise_continuous import continuous
+from summarise_continuous import batch_step, continuous
 from summarise_gaussian import gaussian
 from summarise_infometer import infometer
 from summarise_unpaired import unpaired
@@ -332,7 +332,7 @@ def _failures(rows: list[Row]) -> str:
 
 TABLES: dict[str, Callable[[Iterable[Row]], str]] = {
     "discrete": summary, "samplewise": samplewise, "continuous": continuous, "unpaired": unpaired,
-    "gaussian": gaussian, "infometer": infometer,
+    "gaussian": gaussian, "infometer": infometer, "batch_step": batch_step,
 }  # fmt: skip
 
 

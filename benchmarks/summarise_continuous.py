@@ -1,10 +1,10 @@
-"""The tables of the continuous benchmark, from its rows."""
+"""The tables of the continuous benchmark and of the step of BATCH, from their rows."""
 
 import statistics
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["continuous"]
+__all__ = ["batch_step", "continuous"]
 
 Row = dict[str, Any]
 ATOMS = {"redundancy": "R", "unique1": "U1", "unique2": "U2", "synergy": "S"}
@@ -121,3 +121,42 @@ def _remarks(rows: list[Row]) -> str:
         f"small: the dual's may exceed it. {last['processor']}, {last['cpus']} core; {versions}. "
         f"{last['timestamp'][:10]}."
     )
+
+
+def batch_step(rows: Iterable[Row]) -> str:
+    """The table of ``batch_step.py``.
+
+    Args:
+        rows: as it prints them.
+
+    Returns:
+        Markdown: seconds and memory of a step by number of labels, the ratio at equal and at published sweeps.
+    """
+    rows = list(rows)
+    if not rows:
+        return ""
+    body = []
+    for labels in dict.fromkeys(row["labels"] for row in rows):
+        found = {(row["solver"], row["sweeps"]): row for row in rows if row["labels"] == labels}
+        own = found[("pidjax", 20)]
+        cells = [_step(own)]
+        for sweeps in (20, 500):
+            peer = found.get(("published", sweeps), {"error": "not run: about 50 GB"})
+            sound = "error" not in peer and "error" not in own
+            cells += [_step(peer), f"{peer['seconds'] / own['seconds']:.0f}x" if sound else "-"]
+        body.append([str(labels), *cells])
+    head = ["labels", "pidjax, 20 sweeps", "published, 20 sweeps", "ratio", "published, up to 500", "ratio"]
+    last = rows[-1]
+    versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
+    return "\n\n".join([
+        _table(head, body),
+        "Median seconds of a step at batch 256, and the peak memory of its process. "
+        f"{last['processor']}, {last['cpus']} core; {versions}. {last['timestamp'][:10]}.",
+    ])  # fmt: skip
+
+
+def _step(row: Row) -> str:
+    if "error" in row:
+        return row["error"]
+    seconds = f"{row['seconds']:.3g} s" if row["seconds"] >= 1 else f"{row['seconds'] * 1e3:.3g} ms"
+    return f"{seconds} ({row['memory_mb']:,} MB)"

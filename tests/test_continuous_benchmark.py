@@ -42,6 +42,18 @@ def test_the_sandwich_is_measured_from_the_solved_union():
     assert "| g30, n = 2,000 | 0.0050 (least 0.0050) | 0.0050 (least 0.0050) | 0.0100 |" in text
 
 
+def test_a_step_of_batch_is_compared_at_equal_and_at_published_sweeps():
+    from summarise_continuous import batch_step
+
+    facts = {"versions": {"jax": "1"}, "processor": "P", "cpus": 1, "timestamp": "2026-01-01T00:00:00", "noise": 0.5}
+    step = lambda solver, sweeps, seconds: {
+        "solver": solver, "labels": 10, "sweeps": sweeps, "seconds": seconds, "memory_mb": 500,
+    } | facts  # fmt: skip
+    rows = [step("pidjax", 20, 0.01), step("published", 20, 0.03), step("published", 500, 0.5)]
+    assert "| 10 | 10 ms (500 MB) | 30 ms (500 MB) | 3x | 500 ms (500 MB) | 50x |" in batch_step(rows)
+    assert "| 10 | 10 ms (500 MB) | 30 ms (500 MB) | 3x | not run: about 50 GB | - |" in batch_step(rows[:2])
+
+
 def test_failures_are_told():
     from summarise_continuous import continuous
 
