@@ -78,9 +78,10 @@ def posteriors_report(question: Question, recipe: Recipe | None, method: str) ->
         rule = "exact" if labels.size <= 2 else "ratio"
         solved = done if rule in done.variants else _decomposed(cell_key, (p1, p2, p12), labels)
         centre, drawn = solved.variants[rule], jax.tree.map(np.asarray, drawn)
-        if best == "halves" and method not in LEARNED:  # the bias is corrected already: only the spread is taken
-            rule, centre = best, pid
+        if best == "halves" or method in LEARNED:  # the value is another rule's: only the spread is taken
+            centre = pid
             drawn = jax.tree.map(lambda draws, at: draws - draws.mean() + at, drawn, pid)
+            rule = f"{rule}, about the learned bound" if method in LEARNED else best
         interval = bootstrap_interval(centre, drawn)
     if question.permutations:
         null = permutation_null(pid, _permuted(null_key, samples, labels, recipe, groups, question))

@@ -130,10 +130,13 @@ def test_what_cannot_be_done_is_refused(change, found):
 def test_learned_bounds_enclose_the_solved_decomposition(report, tiny_lsmi):
     x1, x2, y = drawn()
     upper, lower = (
-        quantify(x1, x2, y, key=KEY, method=method, recipe=tiny_lsmi, bootstrap=0) for method in ("batch", "dual")
+        quantify(x1, x2, y, key=KEY, method=method, recipe=tiny_lsmi, bootstrap=30) for method in ("batch", "dual")
     )
     for bound, sign in ((upper, 1), (lower, -1)):
         assert bound.gap is None
+        for atom in ATOMS:
+            assert getattr(bound.interval.lower, atom) <= max(getattr(bound.pid, atom), 0) + 1e-6
+            assert getattr(bound.pid, atom) <= getattr(bound.interval.upper, atom)
         assert sign * (bound.pid.unique1 - report.pid.unique1) >= -1e-5  # float32
         assert bound.pid.unique1 == pytest.approx(report.pid.unique1, abs=0.02)
         assert bound.variants["exact"].redundancy == pytest.approx(report.pid.redundancy, abs=1e-9)
