@@ -91,7 +91,7 @@ def _samples(arrays: dict[str, np.ndarray], part: str) -> Any:
 
 
 def _stepped(steps: int) -> Any:
-    """LSMI's optimiser: Adam at 1e-3, a tenth of it after each so many updates."""
+    """LSMI's optimiser: Adam at 1e-3, a tenth of it after each so many updates; on one array, not one a layer."""
     import optax
 
     return optax.flatten(optax.adam(optax.exponential_decay(1e-3, steps, 0.1, staircase=True)))
@@ -178,10 +178,8 @@ def _training() -> Callable[[dict[str, np.ndarray]], samplewise_peers.Call]:
         calls = [place(arrays) for place in places]
 
         def call() -> tuple[dict[str, float], dict[str, np.ndarray]]:
-            done = [call() for call in calls]
-            return {k: v for seconds, _ in done for k, v in seconds.items()}, {
-                k: v for _, answers in done for k, v in answers.items()
-            }
+            (seconds, answers), (more_seconds, more_answers) = [call() for call in calls]
+            return seconds | more_seconds, answers | more_answers
 
         return call
 

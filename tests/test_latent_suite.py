@@ -42,7 +42,6 @@ def test_ten_sets_in_one_program_are_what_they_were_made_to_be():
     samples, (found, _) = suite()
     assert samples.x1.shape == samples.x2.shape == (10, N, 100)
     truth = np.stack([table(latent_task(name).truth) for name in LATENT_TASKS])
-    print(np.concatenate([table(found), truth], 1).round(3))
     for name, dominant in zip(("redundancy", "unique1", "unique2", "synergy"), range(4), strict=True):
         assert table(found)[SETS.index(name)].argmax() == dominant
     np.testing.assert_allclose(table(found), truth, atol=0.03)
@@ -61,7 +60,6 @@ def test_agreement_goes_with_accuracy():
         said, _ = decomposed(jax.random.split(jax.random.key(20 + number), len(SETS)), samples._replace(y=predicted))
         agreements.append(np.asarray(agreement(data, said).total))
         accuracies.append(np.asarray((predicted == samples.y).mean(1)))
-    print(np.round(agreements, 3), np.round(accuracies, 3))
     correlation = np.corrcoef(np.ravel(agreements), np.ravel(accuracies))[0, 1]
     assert correlation >= 0.7
     assert decomposed._cache_size() == 1

@@ -193,7 +193,15 @@ def dual_bound(p1: Array, p2: Array, potentials: Potentials) -> tuple[Bound, Pot
 
 
 def one_source_bound(p1: Array, p2: Array) -> tuple[Bound, Potentials]:
-    """Lower bound on V from the first modality alone: ``a = log p(y|x1), b = 0``, which says union >= I(X1;Y)."""
+    """Lower bound on V from the first modality alone: ``a = log p(y|x1), b = 0``, which says union >= I(X1;Y).
+
+    Args:
+        p1: joint of the first modality and the label, ``(n1, k)``.
+        p2: of the second, ``(n2, k)``, with the same label marginal.
+
+    Returns:
+        The bound, nats, below by its own rounding margin, and the potentials that it belongs to.
+    """
     eps = unit(p1.dtype)
     k = p1.shape[1]
     a = safe_log(ratio(p1, p1.sum(1, keepdims=True)))
@@ -228,7 +236,16 @@ def _round(p1: Array, p2: Array, primal: Primal) -> _Rounded:
 
 
 def coupling(p1: Array, p2: Array, q: Array) -> Array:
-    """A non-negative array ``q[x1, x2, y]`` rounded onto the marginals p1 and p2, likewise."""
+    """A non-negative array ``q[x1, x2, y]`` rounded onto the marginals p1 and p2, likewise.
+
+    Args:
+        p1: joint of the first modality and the label, ``(n1, k)``.
+        p2: of the second, ``(n2, k)``, with the same label marginal.
+        q: ``(n1, n2, k)``, non-negative, near a coupling.
+
+    Returns:
+        ``(n1, n2, k)``: rows and columns scaled down, the rest added with rank one (Altschuler et al. 2017).
+    """
     q = q * jnp.minimum(1.0, ratio(p1, q.sum(1)))[:, None, :]
     q = q * jnp.minimum(1.0, ratio(p2, q.sum(0)))[None, :, :]
     e, f = jnp.maximum(p1 - q.sum(1), 0.0), jnp.maximum(p2 - q.sum(0), 0.0)
@@ -236,7 +253,16 @@ def coupling(p1: Array, p2: Array, q: Array) -> Array:
 
 
 def primal_bound(p1: Array, p2: Array, primal: Primal) -> Bound:
-    """Upper bound on V: round any positive tensor of the solver's form onto its marginals, and evaluate it."""
+    """Upper bound on V: round any positive tensor of the solver's form onto its marginals, and evaluate it.
+
+    Args:
+        p1: joint of the first modality and the label, ``(n1, k)``.
+        p2: of the second, ``(n2, k)``, with the same label marginal.
+        primal: factors ``u``, ``v`` and ``rho`` of the tensor.
+
+    Returns:
+        The bound, nats, above by its own rounding margin.
+    """
     eps = unit(p1.dtype)
     (n1, k), n2 = p1.shape, p2.shape[0]
     u, v, rho, e, f = _round(p1, p2, primal)

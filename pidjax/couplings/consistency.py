@@ -92,7 +92,15 @@ def consistent(log_p: ArrayLike, target: ArrayLike, *, weight: ArrayLike | None 
 
 
 def mean_of(values: Array, share: Array) -> Array:
-    """Weighted mean over the samples ``(n, k)``, summed in pairs: a million samples keep their digits in float32."""
+    """Weighted mean over the samples ``(n, k)``, summed in pairs: a million samples keep their digits in float32.
+
+    Args:
+        values: ``(n, k)``.
+        share: weights ``(n,)`` that sum to one.
+
+    Returns:
+        ``(k,)``.
+    """
     return jax.vmap(pairwise_sum, 1)(values * share[:, None])
 
 

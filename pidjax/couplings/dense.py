@@ -29,7 +29,14 @@ class Factor(NamedTuple):
 
 
 def tiny_cholesky(matrix: Array) -> Array:
-    """Cholesky factor of ``(..., n, n)`` matrices, reading the lower triangle only."""
+    """Cholesky factor of ``(..., n, n)`` matrices, reading the lower triangle only.
+
+    Args:
+        matrix: symmetric positive definite; small ones are unrolled, which is faster under vmap.
+
+    Returns:
+        Lower triangular factors, ``(..., n, n)``; NaN where a matrix is not positive definite.
+    """
     n = matrix.shape[-1]
     if n > UNROLLED_ORDER:
         return lax_cholesky(matrix, symmetrize_input=False)
@@ -45,7 +52,16 @@ def tiny_cholesky(matrix: Array) -> Array:
 
 
 def tiny_solve_lower(lower: Array, right: Array, *, transpose: bool = False) -> Array:
-    """Solve ``L x = right`` (or ``L' x = right``) for ``(..., n, n)`` and ``(..., n, m)``."""
+    """Solve ``L x = right`` (or ``L' x = right``) for ``(..., n, n)`` and ``(..., n, m)``.
+
+    Args:
+        lower: lower triangular, ``(..., n, n)``.
+        right: ``(..., n, m)``.
+        transpose: whether to solve with ``L'``; static.
+
+    Returns:
+        x, ``(..., n, m)``.
+    """
     n = lower.shape[-1]
     if n > UNROLLED_ORDER:
         return triangular_solve(lower, right, left_side=True, lower=True, transpose_a=transpose)
@@ -62,7 +78,14 @@ def tiny_solve_lower(lower: Array, right: Array, *, transpose: bool = False) -> 
 
 
 def inverse_factor(lower: Array) -> Array:
-    """Inverse of ``(..., n, n)`` lower triangular matrices."""
+    """Inverse of ``(..., n, n)`` lower triangular matrices.
+
+    Args:
+        lower: ``(..., n, n)``.
+
+    Returns:
+        The inverses, ``(..., n, n)``.
+    """
     n = lower.shape[-1]
     return tiny_solve_lower(lower, jnp.broadcast_to(jnp.eye(n, dtype=lower.dtype), lower.shape))
 
@@ -72,7 +95,14 @@ def _blocks(n: int, size: int) -> list[tuple[int, int]]:
 
 
 def gram_lower(z: Array) -> Array:
-    """``z' z``; for large ``z`` only its block-lower triangle (7/12 of the work), the rest zero."""
+    """``z' z``; for large ``z`` only its block-lower triangle (7/12 of the work), the rest zero.
+
+    Args:
+        z: ``(m, n)``.
+
+    Returns:
+        ``(n, n)``, of which ``factor`` reads the lower triangle.
+    """
     n = z.shape[1]
     if n < 2 * BLOCK:
         return z.T @ z
@@ -81,7 +111,14 @@ def gram_lower(z: Array) -> Array:
 
 
 def factor(matrix: Array) -> Factor:
-    """Cholesky factor of one symmetric positive definite matrix, of which only the lower triangle is read."""
+    """Cholesky factor of one symmetric positive definite matrix, of which only the lower triangle is read.
+
+    Args:
+        matrix: ``(n, n)``.
+
+    Returns:
+        A ``Factor`` for ``solve``; of large ones it holds the inverses of the diagonal blocks too.
+    """
     lower = tiny_cholesky(matrix)
     n = lower.shape[0]
     if n <= BLOCK:
@@ -90,7 +127,15 @@ def factor(matrix: Array) -> Factor:
 
 
 def solve(f: Factor, right: Array) -> Array:
-    """Solve ``L L' x = right`` for one vector."""
+    """Solve ``L L' x = right`` for one vector.
+
+    Args:
+        f: of ``factor``.
+        right: ``(n,)``.
+
+    Returns:
+        x, ``(n,)``.
+    """
     lower, inverses = f
     if inverses is None:
         half = tiny_solve_lower(lower, right[:, None])

@@ -87,7 +87,17 @@ def _sigma_floor(x: Array) -> Array:
 
 
 def interior_point(p1: Array, p2: Array, tol: Array, support: newton.Support | None = None) -> Result:
-    """Solve one problem; ``p1 (n1, k)`` and ``p2 (n2, k)`` share their label marginal and sum to one."""
+    """Solve one problem; ``p1 (n1, k)`` and ``p2 (n2, k)`` share their label marginal and sum to one.
+
+    Args:
+        p1: joint of the first modality and the label.
+        p2: of the second modality and the label.
+        tol: gap to reach, nats.
+        support: which cells are unknowns, see ``newton.Support``; None for all.
+
+    Returns:
+        A ``Result``: potentials, and the primal that the certificate evaluates.
+    """
     if p1.shape[0] >= p2.shape[0]:
         return _solve(p1, p2, tol, support)
     flipped = None if support is None else newton.Support(support.columns, support.rows)
