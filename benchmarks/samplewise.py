@@ -59,7 +59,7 @@ class Gaussian(NamedTuple):
     classes: int
     n: int = 1600
     n_val: int = 400
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     repeats: int = 3
     cached: bool = True
 

@@ -264,12 +264,12 @@ def published_knife(
 
     def init(key: Key, samples: Samples) -> tuple[Any, None]:
         x = _features(samples, of)
-        keys = [jax.random.fold_in(key, i) for i in range(3)]
-        normal = lambda key, *shape: init_std * jax.random.normal(key, (size, 1, *shape), x.dtype)
-        mean = normal(keys[0], x.shape[1])
+        d = x.shape[1]
+        drawn = init_std * jax.random.normal(key, (size, 1, d, d + 2), x.dtype)
+        mean, rho, lower = drawn[..., 0], drawn[..., 1], drawn[..., 2:]
         if from_data:
-            mean = x[jax.random.choice(keys[0], len(x), (size, 1), p=share(samples.weight, x))]
-        rho, lower = normal(keys[1], x.shape[1]), normal(keys[2], x.shape[1], x.shape[1])
+            chosen = jax.random.choice(jax.random.fold_in(key, 1), len(x), (size, 1), p=share(samples.weight, x))
+            mean = x[chosen]
         return (mean, rho, lower, jnp.zeros_like(mean[..., 0])), None
 
     def surprisal(params: Any, _: None, samples: Samples) -> Array:
