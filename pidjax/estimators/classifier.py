@@ -5,6 +5,7 @@ a ``flax.linen`` module, or ``Net(init, apply)`` around an equinox or haiku mode
 the moments of the samples that it is trained on, so units don't matter.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +28,9 @@ __all__ = [
     "classifiers",
     "log_prior",
 ]
+
+# Inputs from which on a matrix decays in full.
+_INPUTS = 8
 
 
 class Module(Protocol):
@@ -89,6 +93,9 @@ class WithSkip(nn.Module):
 def adamw(steps: int, *, learning_rate: float = 1e-3, weight_decay: float = 1.0) -> optax.GradientTransformation:
     """AdamW with a cosine that ends at 0 after ``steps``; matrices decay, those of a layer called "skip" don't.
 
+    A matrix of fewer than 8 inputs decays less, in their proportion: a steep function of few inputs takes large
+    weights, and there are few to overfit with.
+
     Args:
         steps: updates of the fit.
         learning_rate: the first one.
@@ -101,13 +108,16 @@ def adamw(steps: int, *, learning_rate: float = 1e-3, weight_decay: float = 1.0)
         >>> state = adamw(100).init({"hidden": jnp.zeros((2, 2))})
     """
 
-    def decays(params: Any) -> Any:
-        return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: leaf.ndim > 1 and "skip" not in jax.tree_util.keystr(path), params
-        )
+    def decayed(path: Any, update: Array, leaf: Array) -> Array:
+        if leaf.ndim < 2 or "skip" in jax.tree_util.keystr(path):
+            return update
+        return update + weight_decay * min(math.prod(leaf.shape[:-1]) / _INPUTS, 1.0) * leaf
 
-    schedule = optax.cosine_decay_schedule(learning_rate, steps)
-    return optax.adamw(schedule, weight_decay=weight_decay, mask=decays)
+    return optax.chain(
+        optax.scale_by_adam(),
+        optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(decayed, updates, params)),
+        optax.scale_by_learning_rate(optax.cosine_decay_schedule(learning_rate, steps)),
+    )
 
 
 class _Moments(NamedTuple):

@@ -42,7 +42,7 @@ class Recipe(NamedTuple):
         steps: updates of the classifiers.
         batch_size: their minibatch.
         learning_rate: of their AdamW, with a cosine.
-        weight_decay: of their matrices, not of the linear part beside the hidden layer.
+        weight_decay: of their matrices, as in ``adamw``, not of the linear part beside the hidden layer.
         net1: network of x1 (see ``classifiers``); None for one hidden layer of 128 beside a linear map.
         net2: network of x2.
         net12: network of the pair.

@@ -301,7 +301,15 @@ def test_matrices_decay_but_for_the_linear_part_beside_the_hidden_one():
     assert len(seen) == 6
     for name, leaf in seen.items():
         decays = "kernel" in name and "skip" not in name
-        np.testing.assert_allclose(leaf, -5e-3 if decays else 0, atol=1e-9)
+        np.testing.assert_allclose(leaf, -5e-3 * min(leaf.shape[0] / 8, 1) if decays else 0, atol=1e-9)
+
+
+def test_a_kernel_of_a_convolution_decays_by_its_inputs_as_a_matrix_does():
+    """3 x 1 pixels of 2 channels are 6 inputs, of 8: neither the 3 nor the 2 alone."""
+    params = {"conv": jnp.ones((3, 1, 2, 5))}
+    tx = adamw(100, learning_rate=1e-2, weight_decay=0.5)
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    np.testing.assert_allclose(updates["conv"], -5e-3 * 6 / 8, atol=1e-9)
 
 
 def test_the_learning_rate_ends_at_zero():
