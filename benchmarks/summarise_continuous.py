@@ -74,10 +74,19 @@ def _default(rows: list[Row]) -> str:
             atoms = [_mean_sd([row["errors"][atom] for row in own]) for atom in ATOMS]
             gaps = " / ".join(f"{statistics.fmean(row['gaps'][name] for row in own):.3f}" for name in HEADS)
             memory = max(row["memory_mb"] for row in own)
-            body.append([f"{task}, n = {n:,}", *atoms, gaps, _seconds(own), f"{memory:,.0f}"])
-    last = ("loss gap x1 / x2 / both", "seconds warm / first", "memory (MB)")
+            learned = _learned(own, _of(rows, task=task, n=n, method="calibrated"))
+            body.append([f"{task}, n = {n:,}", *atoms, learned, gaps, _seconds(own), f"{memory:,.0f}"])
+    last = ("worst, of which learning", "loss gap x1 / x2 / both", "seconds warm / first", "memory (MB)")
     head = ["default route: error of", *ATOMS.values(), *last]
     return _table(head, body)
+
+
+def _learned(own: list[Row], calibrated: list[Row]) -> str:
+    """The worst error of an atom, and how far an atom is from what true posteriors say of the same samples."""
+    by_seed = {row["seed"]: row["values"] for row in calibrated}
+    both = [(row["values"], by_seed[row["seed"]]) for row in own if row["seed"] in by_seed]
+    apart = [abs(learned[atom] - known[atom]) for learned, known in both for atom in ATOMS]
+    return f"{max(row['distance'] for row in own):.4f}, {f'{max(apart):.4f}' if apart else '-'}"
 
 
 def _methods(rows: list[Row]) -> str:
@@ -115,11 +124,12 @@ def _remarks(rows: list[Row]) -> str:
     last = rows[-1]
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
     return (
-        f"Errors in nats, mean and standard deviation over {seeds} seeds; the loss gap is what the classifiers miss of "
-        "the true posteriors' log loss. Seconds: of a method as a whole, training included; of BATCH and dual, of the "
-        "union of posteriors that are there. Above two labels the solved union is that of cells, which itself is too "
-        f"small: the dual's may exceed it. {last['processor']}, {last['cpus']} core; {versions}. "
-        f"{last['timestamp'][:10]}."
+        f"Errors in nats, mean and standard deviation over {seeds} seeds; worst: of any atom and seed; of which "
+        "learning: how far any is from what the true posteriors say of the same samples and labels; the loss gap is "
+        "what the classifiers miss of the true posteriors' log loss. Seconds: of a method as a whole, training "
+        "included; of BATCH and dual, of the union of posteriors that are there. Above two labels the solved union is "
+        "that of cells, which itself is too small: the dual's may exceed it. "
+        f"{last['processor']}, {last['cpus']} core; {versions}. {last['timestamp'][:10]}."
     )
 
 
