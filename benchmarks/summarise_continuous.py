@@ -76,7 +76,7 @@ def _default(rows: list[Row]) -> str:
             memory = max(row["memory_mb"] for row in own)
             learned = _learned(own, _of(rows, task=task, n=n, method="calibrated"))
             body.append([f"{task}, n = {n:,}", *atoms, learned, gaps, _seconds(own), f"{memory:,.0f}"])
-    last = ("worst, of which learning", "loss gap x1 / x2 / both", "seconds warm / first", "memory (MB)")
+    last = ("worst, learning's part", "loss gap x1 / x2 / both", "seconds warm / first", "memory (MB)")
     head = ["default route: error of", *ATOMS.values(), *last]
     return _table(head, body)
 
@@ -124,9 +124,9 @@ def _remarks(rows: list[Row]) -> str:
     last = rows[-1]
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
     return (
-        f"Errors in nats, mean and standard deviation over {seeds} seeds; worst: of any atom and seed; of which "
-        "learning: how far any is from what the true posteriors say of the same samples and labels; the loss gap is "
-        "what the classifiers miss of the true posteriors' log loss. Seconds: of a method as a whole, training "
+        f"Errors in nats, mean and standard deviation over {seeds} seeds; worst: of any atom and seed; "
+        "learning's part: how far any is from what the true posteriors say of the same samples and labels; the loss gap "
+        "is what the classifiers miss of the true posteriors' log loss. Seconds: of a method as a whole, training "
         "included; of BATCH and dual, of the union of posteriors that are there. Above two labels the solved union is "
         "that of cells, which itself is too small: the dual's may exceed it. "
         f"{last['processor']}, {last['cpus']} core; {versions}. {last['timestamp'][:10]}."
