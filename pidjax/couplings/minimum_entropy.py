@@ -238,12 +238,28 @@ def maximal_information(
 
 
 def meet_entropy(p: Array, q: Array) -> Array:
-    """``H(p ^ q)`` of vectors that are normalised, or all zero: then it is 0."""
+    """``H(p ^ q)`` of vectors that are normalised, or all zero: then it is 0.
+
+    Args:
+        p: probabilities ``(n,)``.
+        q: probabilities ``(m,)``.
+
+    Returns:
+        The entropy, nats.
+    """
     return -jnp.sum(xlogx(_meet(p, q)))
 
 
 def greedy_entropy(p: Array, q: Array) -> Array:
-    """The entropy of the greedy coupling of two vectors that are normalised, or all zero: then it is 0."""
+    """The entropy of the greedy coupling of two vectors that are normalised, or all zero: then it is 0.
+
+    Args:
+        p: probabilities ``(n,)``.
+        q: probabilities ``(m,)``.
+
+    Returns:
+        The entropy, nats.
+    """
     return -jnp.sum(xlogx(_greedy((p, q))[1]))
 
 

@@ -92,7 +92,18 @@ def reconciled_tables(
 
 
 def table_shares(weight: ArrayLike | tuple[float, float, float], dtype: Any) -> tuple[Array, Any]:
-    """The three tables' weights over their sum, and whether they are what they must be: a condition for ``poison``."""
+    """The three tables' weights over their sum, and whether they are what they must be: a condition for ``poison``.
+
+    Args:
+        weight: three positive numbers: how many samples each table counts.
+        dtype: of the shares.
+
+    Returns:
+        The shares ``(3,)`` and the condition.
+
+    Raises:
+        ValueError: another shape, and outside jit other numbers.
+    """
     share = jnp.asarray(_checks.as_float(weight, "weight"), dtype)
     _checks.require(share.shape == (3,), f"weight has shape {share.shape}; expected one for each table, (3,)")
     ok = _checks.ensure(

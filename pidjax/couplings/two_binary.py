@@ -49,7 +49,15 @@ def _couplings(m1: Array, m2: Array, log_odds: Array) -> Array:
 
 
 def two_binary(p1: Array, p2: Array) -> Result:
-    """Solve one problem with ``p1 (2, k)`` and ``p2 (2, k)``."""
+    """Solve one problem of two binary modalities.
+
+    Args:
+        p1: joint of the first modality and the label, ``(2, k)``.
+        p2: of the second, ``(2, k)``, with the same label marginal.
+
+    Returns:
+        A ``Result``: what the certificate evaluates.
+    """
     dtype = p1.dtype
     # Beyond this a vanishing cell is below the unit roundoff, also where it goes like the root of the odds.
     reach = 100.0 if dtype == jnp.float64 else 40.0

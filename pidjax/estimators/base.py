@@ -39,7 +39,15 @@ class Learned(NamedTuple):
 
 
 def weighted_mean(values: Array, weight: Any) -> Array:
-    """Mean over the samples ``(n,)``, weighted where there are weights; 0 where all of these are 0."""
+    """Mean over the samples ``(n,)``, weighted where there are weights; 0 where all of these are 0.
+
+    Args:
+        values: ``(n,)``; those of weight 0 may be NaN.
+        weight: ``(n,)`` non-negative weights; None means all ones.
+
+    Returns:
+        The mean.
+    """
     if weight is None:
         return values.mean()
     total = weight.sum()

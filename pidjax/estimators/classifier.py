@@ -105,7 +105,11 @@ def adamw(steps: int, *, learning_rate: float = 1e-3, weight_decay: float = 1.0)
         The optimiser.
 
     Example:
-        >>> state = adamw(100).init({"hidden": jnp.zeros((2, 2))})
+        >>> params = {"hidden": jnp.ones((8, 2)), "bias": jnp.ones(2)}  # without gradients: what decays
+        >>> tx = adamw(100, learning_rate=0.01)
+        >>> updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+        >>> print(updates["hidden"][0], jnp.abs(updates["bias"]))
+        [-0.01 -0.01] [0. 0.]
     """
 
     def decayed(path: Any, update: Array, leaf: Array) -> Array:
