@@ -125,8 +125,8 @@ def _remarks(rows: list[Row]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
     return (
         f"Errors in nats, mean and standard deviation over {seeds} seeds; worst: of any atom and seed; "
-        "learning's part: how far any is from what the true posteriors say of the same samples and labels; the loss gap "
-        "is what the classifiers miss of the true posteriors' log loss. Seconds: of a method as a whole, training "
+        "learning's part: how far any is from what the true posteriors say of the same samples and labels; the loss "
+        "gap is what the classifiers miss of the true posteriors' log loss. Seconds: of a method as a whole, training "
         "included; of BATCH and dual, of the union of posteriors that are there. Above two labels the solved union is "
         "that of cells, which itself is too small: the dual's may exceed it. "
         f"{last['processor']}, {last['cpus']} core; {versions}. {last['timestamp'][:10]}."
