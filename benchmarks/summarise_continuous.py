@@ -75,9 +75,9 @@ def _default(rows: list[Row]) -> str:
             gaps = " / ".join(f"{statistics.fmean(row['gaps'][name] for row in own):.3f}" for name in HEADS)
             memory = max(row["memory_mb"] for row in own)
             learned = _learned(own, _of(rows, task=task, n=n, method="calibrated"))
-            body.append([f"{task}, n = {n:,}", *atoms, learned, gaps, _seconds(own), f"{memory:,.0f}"])
+            body.append([f"{task}, n = {n:,}", str(len(own)), *atoms, learned, gaps, _seconds(own), f"{memory:,.0f}"])
     last = ("worst, learning's part", "loss gap x1 / x2 / both", "seconds warm / first", "memory (MB)")
-    head = ["default route: error of", *ATOMS.values(), *last]
+    head = ["default route: error of", "seeds", *ATOMS.values(), *last]
     return _table(head, body)
 
 
@@ -90,10 +90,13 @@ def _learned(own: list[Row], calibrated: list[Row]) -> str:
 
 
 def _methods(rows: list[Row]) -> str:
+    """All methods on the seeds that all of them have."""
     methods = [name for name in NAMES if _of(rows, method=name)]
     body = []
     for task, n in _cells(rows):
         found = [_of(rows, task=task, n=n, method=name) for name in methods]
+        shared = set.intersection(*({row["seed"] for row in own} for own in found if own))
+        found = [[row for row in own if row["seed"] in shared] for own in found]
         worst = [f"{max(row['distance'] for row in own):.3f} ({_seconds(own)})" if own else "-" for own in found]
         body.append([f"{task}, n = {n:,}", *worst])
     return _table(["worst error of an atom (seconds warm / first)", *(NAMES[name] for name in methods)], body)
@@ -120,15 +123,14 @@ def _failures(rows: list[Row]) -> str:
 
 
 def _remarks(rows: list[Row]) -> str:
-    seeds = len({row["seed"] for row in rows})
     last = rows[-1]
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
     return (
-        f"Errors in nats, mean and standard deviation over {seeds} seeds; worst: of any atom and seed; "
-        "learning's part: how far any is from what the true posteriors say of the same samples and labels; the loss "
-        "gap is what the classifiers miss of the true posteriors' log loss. Seconds: of a method as a whole, training "
-        "included; of BATCH and dual, of the union of posteriors that are there. Above two labels the solved union is "
-        "that of cells, which itself is too small: the dual's may exceed it. "
+        "Errors in nats, mean and standard deviation over the seeds; worst: of any atom and seed (methods beside each "
+        "other: of the seeds that all have); learning's part: how far any is from what the true posteriors say of the "
+        "same samples and labels; the loss gap is what the classifiers miss of the true posteriors' log loss. Seconds: "
+        "of a method as a whole, training included; of BATCH and dual, of the union of posteriors that are there. "
+        "Above two labels the solved union is that of cells, which itself is too small: the dual's may exceed it. "
         f"{last['processor']}, {last['cpus']} core; {versions}. {last['timestamp'][:10]}."
     )
 

@@ -130,7 +130,6 @@ def labels(y: Any, *, classes: int, n: int | None = None) -> tuple[Any, Any]:
         f"y has dtype {y.dtype}; expected integer labels in [0, {classes}): np.unique(y, return_inverse=True)[1]",
         TypeError,
     )
-    y = jnp.asarray(y.astype(np.int32))
     ok = ensure(
         ((y >= 0) & (y < classes)).all(),
         lambda: (
@@ -138,7 +137,7 @@ def labels(y: Any, *, classes: int, n: int | None = None) -> tuple[Any, Any]:
             "np.unique(y, return_inverse=True)[1]"
         ),
     )
-    return y, ok
+    return jnp.asarray(y.astype(np.int32)), ok
 
 
 def sum_tolerance(shape: tuple[int, ...], dtype: Any) -> float:

@@ -38,9 +38,14 @@ class VectorScaling(NamedTuple):
     @in_own_precision
     def __call__(self, log_p: ArrayLike) -> Array:
         """The calibrated log posteriors ``(..., k)`` of log posteriors or logits."""
-        log_p = jax.nn.log_softmax(jnp.asarray(log_p))
-        slope, offset = (jnp.broadcast_to(x, log_p.shape) for x in self)
-        return jax.nn.log_softmax(slope * log_p + offset)
+        return _scaled(jnp.asarray(log_p), *self)
+
+
+@jax.jit
+def _scaled(log_p: Array, *scaling: Array) -> Array:
+    log_p = jax.nn.log_softmax(log_p)
+    slope, offset = (jnp.broadcast_to(x, log_p.shape) for x in scaling)
+    return jax.nn.log_softmax(slope * log_p + offset)
 
 
 @in_own_precision
@@ -70,23 +75,25 @@ def vector_scaling(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None =
         [0.75 0.25]
     """
     logits, labels, ok = _checked(log_p, y)
-    share = (
-        jnp.full(len(labels), 1 / len(labels)) if weight is None else jnp.asarray(weight) / jnp.sum(jnp.asarray(weight))
-    )
-    logits = jax.nn.log_softmax(logits)
-    target = jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)
-    theta = _newton(*jax.lax.stop_gradient((logits, target, share.astype(logits.dtype))))
+    theta = _newton(*jax.lax.stop_gradient((logits, labels, weight)))
     return _checks.poison(VectorScaling(*theta), ok, log_p, weight)
 
 
+def _shares(weight: ArrayLike | None, n: int, dtype: Any) -> Array:
+    return jnp.full(n, 1 / n, dtype) if weight is None else (jnp.asarray(weight) / jnp.sum(weight)).astype(dtype)
+
+
 @jax.jit
-def _newton(logits: Array, target: Array, share: Array) -> tuple[Array, Array]:
+def _newton(logits: Array, labels: Array, weight: ArrayLike | None) -> tuple[Array, Array]:
     """Levenberg's damped Newton method: it needs no line search, and takes only steps that lower the loss.
 
     The Hessian is singular (adding a constant to all offsets changes nothing), and nearly so for useless posteriors.
     """
-    k = logits.shape[1]
-    weighed = share[:, None]
+    n, k = logits.shape
+    weighed = _shares(weight, n, logits.dtype)[:, None]
+    logits = jax.nn.log_softmax(logits)
+    target = jax.nn.one_hot(labels, k, dtype=logits.dtype)
+    identity = np.eye(2 * k, dtype=logits.dtype)
 
     def loss(theta: Array) -> Array:
         return -(weighed * target * jax.nn.log_softmax(theta[None, :k] * logits + theta[None, k:])).sum()
@@ -97,7 +104,7 @@ def _newton(logits: Array, target: Array, share: Array) -> tuple[Array, Array]:
         residual = wp - weighed * target
         gradient = jnp.concatenate([(residual * logits).sum(0), residual.sum(0)])
         outer = jnp.concatenate([p * logits, p], 1)
-        moments = [jnp.diag((wp * logits**power).sum(0)) for power in (2, 1, 0)]
+        moments = [(wp * logits**power).sum(0)[None] * identity[:k, :k] for power in (2, 1, 0)]
         diagonal = jnp.block([[moments[0], moments[1]], [moments[1], moments[2]]])
         return gradient, diagonal - outer.T @ (weighed * outer)
 
@@ -108,7 +115,7 @@ def _newton(logits: Array, target: Array, share: Array) -> tuple[Array, Array]:
     def step(carry: Any) -> Any:
         number, theta, old, damping, _ = carry
         gradient, hessian = derivatives(theta)
-        moved = theta - jnp.linalg.solve(hessian + damping * jnp.eye(2 * k, dtype=logits.dtype), gradient)
+        moved = theta - jnp.linalg.solve(hessian + damping * identity, gradient)
         new = loss(moved)
         better = new < old
         size = jnp.abs(gradient).max()
@@ -160,20 +167,22 @@ def quality(log_p: ArrayLike, y: ArrayLike, *, weight: ArrayLike | None = None) 
         0.5697 0.5 0.4
     """
     logits, labels, ok = _checked(log_p, y)
+    return _checks.poison(_measured(logits, labels, weight), ok, log_p, weight)
+
+
+@jax.jit
+def _measured(logits: Array, labels: Array, weight: ArrayLike | None) -> Quality:
     n = len(labels)
-    share = jnp.full(n, 1 / n, logits.dtype) if weight is None else jnp.asarray(weight) / jnp.sum(jnp.asarray(weight))
+    share = _shares(weight, n, logits.dtype)
     right = (jnp.argmax(logits, 1) == labels).astype(logits.dtype)
     confidence = jnp.exp(jnp.max(logits, 1))
     order = jnp.argsort(confidence)
     bins = np.arange(n) * min(_BINS, n) // n
-    gaps = (
-        jnp.zeros(min(_BINS, n), logits.dtype).at[bins].add((share * (confidence - right))[order].astype(logits.dtype))
-    )
-    found = Quality((share * cross_entropy(logits, labels)).sum(), (share * right).sum(), jnp.abs(gaps).sum())
-    return _checks.poison(found, ok, log_p, weight)
+    gaps = jnp.zeros(min(_BINS, n), logits.dtype).at[bins].add((share * (confidence - right))[order])
+    return Quality((share * cross_entropy(logits, labels)).sum(), (share * right).sum(), jnp.abs(gaps).sum())
 
 
 def _checked(log_p: ArrayLike, y: ArrayLike) -> tuple[Array, Array, Any]:
-    logits = jnp.asarray(log_p)
+    logits = jnp.asarray(_checks.as_float(log_p, "log_p"))
     _checks.require(logits.ndim == 2, f"log_p has shape {logits.shape}; expected (n, k)")
     return logits, *_checks.labels(y, classes=logits.shape[1], n=len(logits))

@@ -230,55 +230,75 @@ def reconciled(
     n, k = given[0][0].shape
     dtype = jnp.result_type(*(p for p, _ in given))
     share, ok = _shares(weight, n, dtype)
-    log_p = [jnp.log(jnp.maximum(p, jnp.finfo(dtype).tiny)) for p, _ in given]
-    for _, sound in given:
-        ok = jnp.logical_and(ok, sound)
-    means = [mean_of(jnp.exp(own), share) for own in log_p]
-    target: Any = sum(means) / 3
+    labels = None
     if y is not None:
         labels, sound = _checks.labels(y, classes=k, n=n)
-        ok = jnp.logical_and(ok, sound)
-        # Counted in whole numbers where that is possible: adding up 1/n a million times in 32 bits is off by 1e-3.
-        whole = jnp.zeros(k, dtype).at[labels].add(1.0) / n
-        target = whole if weight is None else mean_of(jax.nn.one_hot(labels, k, dtype=dtype), share)
-        means.append(target)
-        if calibrate:
-            log_p = [vector_scaling(own, labels, weight=share)(own) for own in log_p]
-    mismatch = (jnp.stack(means).max(0) - jnp.stack(means).min(0)).max()
-    target = jnp.where(ok, target / target.sum(), 1 / k)
-    done = [consistent(jnp.where(ok, own, 0.0), target, weight=share) for own in log_p]
-    posterior = Informations(*(own.log_posterior for own in done))
-    prior = jnp.log(target)
-    information = Informations(*(_information(own, prior, share) for own in posterior))
-    residual = jnp.stack([own.residual for own in done]).max()
+        ok &= sound
+    for _, sound in given:
+        ok &= sound
+    prepared = _reconciled([p for p, _ in given], labels, share, ok, weighted=weight is not None, calibrate=calibrate)
     reached = _checks.ensure(
-        jnp.logical_not(jax.lax.stop_gradient(residual) > _checks.sum_tolerance((n, k), dtype)),
+        jnp.logical_not(jax.lax.stop_gradient(prepared.residual) > _checks.sum_tolerance((n, k), dtype)),
         lambda: (
-            f"the posteriors can't be reconciled with one p(y): {float(residual):.1g} is left, for some label is one "
-            "that hardly any sample believes in; give labels y to calibrate by, or floor the probabilities"
+            f"the posteriors can't be reconciled with one p(y): {float(prepared.residual):.1g} is left, for some label "
+            "is one that hardly any sample believes in; give labels y to calibrate by, or floor the probabilities"
         ),
     )
-    ok = jnp.logical_and(ok, reached)
-    return Reconciled(information, posterior, prior, mismatch, residual, share), ok
+    return prepared, ok & reached
+
+
+@functools.partial(jax.jit, static_argnames=("weighted", "calibrate"))  # eagerly a hundred programs are compiled
+def _reconciled(
+    given: list[Array], labels: Array | None, share: Array, ok: Any, *, weighted: bool, calibrate: bool
+) -> Reconciled:
+    """Of input that was looked at; where it isn't sound, of something else."""
+    n, k = given[0].shape
+    p = jnp.stack([own / own.sum(1, keepdims=True) for own in given])
+    log_p = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
+    means = jax.vmap(mean_of, (0, None))(jnp.exp(log_p), share)
+    target = means.sum(0) / 3
+    if labels is not None:
+        # Counted in whole numbers where that is possible: adding up 1/n a million times in 32 bits is off by 1e-3.
+        whole = jnp.zeros(k, p.dtype).at[labels].add(1.0) / n
+        target = mean_of(jax.nn.one_hot(labels, k, dtype=p.dtype), share) if weighted else whole
+        means = jnp.concatenate([means, target[None]])
+        if calibrate:
+            log_p = jax.vmap(lambda own: vector_scaling(own, labels, weight=share)(own))(log_p)
+    target = jnp.where(ok, target / target.sum(), 1 / k)
+    done = jax.vmap(lambda own: consistent(own, target, weight=share))(jnp.where(ok, log_p, 0.0))
+    prior = jnp.log(target)
+    return Reconciled(
+        information=Informations(*(_information(own, prior, share) for own in done.log_posterior)),
+        log_posterior=Informations(*done.log_posterior),
+        log_prior=prior,
+        mismatch=(means.max(0) - means.min(0)).max(),
+        residual=done.residual.max(),
+        share=share,
+    )
 
 
 def _distributions(p: ArrayLike, name: str) -> tuple[Array, Any]:
-    """Rows divided by their sums, and whether all are distributions."""
+    """Probabilities ``(n, k)``, and whether all rows are distributions."""
     p = jnp.asarray(_checks.as_float(p, name))
     _checks.require(
         p.ndim == 2 and p.size > 0,
         f"{name} has shape {p.shape}; expected (n, k): for every sample a probability of every label",
     )
-    seen = jax.lax.stop_gradient(p)
-    off = jnp.abs(seen.sum(1) - 1)
+    least, most, off = _extremes(jax.lax.stop_gradient(p))
     sound = _checks.ensure(
-        (jnp.isfinite(seen) & (seen >= 0)).all() & (off.max() <= 1e-3),
+        (least >= 0) & (off <= 1e-3),  # NaN and infinity aren't
         lambda: (
-            f"{name} has rows that are no distributions: values from {float(seen.min()):g} to {float(seen.max()):g}, "
-            f"sums off by up to {float(off.max()):g}; expected probabilities: jax.nn.softmax(logits)"
+            f"{name} has rows that are no distributions: values from {float(least):g} to {float(most):g}, "
+            f"sums off by up to {float(off):g}; expected probabilities: jax.nn.softmax(logits)"
         ),
     )
-    return p / p.sum(1, keepdims=True), sound
+    return p, sound
+
+
+@jax.jit
+def _extremes(p: Array) -> tuple[Array, Array, Array]:
+    """The least entry, the greatest, and how far the sum of a row is from 1."""
+    return p.min(), p.max(), jnp.abs(p.sum(1) - 1).max()
 
 
 def _shares(weight: ArrayLike | None, n: int, dtype: Any) -> tuple[Array, Any]:

@@ -28,9 +28,16 @@ def test_the_table_of_the_default_route_gives_means_and_spreads():
 
     text = continuous([row("posteriors", 0, 0.01), row("posteriors", 1, 0.03)])
     # atoms' errors 0.01 and 0.03, 0.02 and 0.06, ...: mean 0.02, spread 0.01414
-    assert "| g30, n = 2,000 | +0.0200 ± 0.0141 | +0.0400 ± 0.0283 |" in text
+    assert "| g30, n = 2,000 | 2 | +0.0200 ± 0.0141 | +0.0400 ± 0.0283 |" in text
     assert "0.010 / 0.020 / 0.030 | 3 / 2 | 501 |" in text
     assert "0.120 (3 / 2)" in text  # the worst of eight
+
+
+def test_methods_are_compared_on_the_seeds_that_all_of_them_have():
+    from summarise_continuous import continuous
+
+    text = continuous([row("posteriors", 0, 0.01), row("posteriors", 1, 0.03), row("kmeans", 0, 0.05)])
+    assert "| g30, n = 2,000 | 0.040 (- / 2) | 0.200 (- / 2) |" in text
 
 
 def test_the_sandwich_is_measured_from_the_solved_union():

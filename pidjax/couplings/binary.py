@@ -12,6 +12,8 @@ the complement of A. They are tangents of two convex functions that add up to ph
 and optimal for this A. Where the curves coincide each modality takes half, so that swapping modalities swaps a and b.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -142,7 +144,7 @@ def binary(p1: Array, p2: Array) -> Result:
     # A lead that is misjudged by `noise` costs at most noise * phi'' integrated between the extreme knots; a
     # bridge is a difference of cumulative masses; and the two modalities agree on p(y) up to rounding.
     misjudged = units * (p_y[0] * jnp.max(size_s) + p_y[1] * jnp.max(size_t))
-    per_bridge = units * (1 - jnp.log(jnp.asarray(units, dtype)))
+    per_bridge = units * (1 - math.log(units))
     rounding = (
         rounding
         + misjudged

@@ -125,6 +125,7 @@ def continuity(t: Array, k: int) -> Array:
     return t * math.log(max(k, 2)) + (1 + t) * (-xlogx(z) - (1 - z) * jnp.log1p(-z))
 
 
+@jax.jit
 def pairwise_sum(x: Array) -> Array:
     """Sum of all entries in pairs: the error is at most ``log2(size)`` units of the sum of absolute values.
 
@@ -137,9 +138,11 @@ def pairwise_sum(x: Array) -> Array:
         A scalar.
     """
     x = x.reshape(-1)
-    while x.shape[0] > 1:
-        half = (x.shape[0] + 1) // 2
-        x = x[:half] + jnp.pad(x[half:], (0, 2 * half - x.shape[0]))
+    half = 2 ** (depth(x.shape[0]) - 1) if x.shape[0] > 1 else 1
+    x = x[:half] + jnp.pad(x[half:], (0, 2 * half - x.shape[0]))
+    while half > 1:
+        half //= 2
+        x = x[:half] + x[half:]
     return x[0]
 
 

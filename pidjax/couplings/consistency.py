@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pidjax import _checks
 from pidjax._precision import in_own_precision
@@ -72,15 +73,28 @@ def consistent(log_p: ArrayLike, target: ArrayLike, *, weight: ArrayLike | None 
     n = len(log_p)
     share = jnp.full(n, 1 / n, log_p.dtype) if weight is None else jnp.asarray(weight, log_p.dtype)
     _checks.require(share.shape == (n,), f"weight has shape {share.shape}; expected ({n},)")
-    share = share / share.sum()
-    seen = jax.lax.stop_gradient(jnp.where((target > 0)[None], log_p, -jnp.inf).max(1))
+    lost, least = _flaws(*jax.lax.stop_gradient((log_p, target, share)))
     ok = _checks.ensure(
-        jnp.isfinite(seen).all() & (share >= 0).all(),
+        (lost == 0) & (least >= 0),
         lambda: (
-            f"{int((~jnp.isfinite(seen)).sum())} rows of log_p are NaN, or believe only in labels of target 0 (or "
+            f"{int(lost)} rows of log_p are NaN, or believe only in labels of target 0 (or "
             "weights are negative); floor the posteriors, or give such samples weight 0 and any posterior"
         ),
     )
+    return _checks.poison(_consistent(log_p, target, share), ok, log_p, target)
+
+
+@jax.jit
+def _flaws(log_p: Array, target: Array, share: Array) -> tuple[Array, Array]:
+    """How many rows can't be projected, and the least share of a sample."""
+    likeliest = jnp.where((target > 0)[None], log_p, -jnp.inf).max(1)
+    return jnp.logical_not(jnp.isfinite(likeliest)).sum(), (share / share.sum()).min()
+
+
+@jax.jit
+def _consistent(log_p: Array, target: Array, share: Array) -> Consistent:
+    """Of input that was looked at."""
+    share = share / share.sum()
     logits = jax.nn.log_softmax(jnp.where((target > 0)[None], log_p, -jnp.inf))
     # A label that no sample believes in can't be reached: the others keep their proportions.
     reached = jnp.isfinite(logits).any(0)
@@ -88,7 +102,7 @@ def consistent(log_p: ArrayLike, target: ArrayLike, *, weight: ArrayLike | None 
     offset = _projected(logits, share, reachable / reachable.sum())
     moved = jax.nn.log_softmax(logits + offset[None])
     residual = jnp.abs(mean_of(jnp.exp(moved), share) - target).max()
-    return _checks.poison(Consistent(moved, offset, residual), ok, log_p, target)
+    return Consistent(moved, offset, residual)
 
 
 def mean_of(values: Array, share: Array) -> Array:
@@ -104,13 +118,13 @@ def mean_of(values: Array, share: Array) -> Array:
     return jax.vmap(pairwise_sum, 1)(values * share[:, None])
 
 
-@jax.jit
 def _projected(logits: Array, share: Array, target: Array) -> Array:
     """The offsets; damped as in ``calibration``: only steps that lower the convex dual are taken."""
     constants = jax.lax.stop_gradient((logits, share, target))
     occurs = target > 0
     ones = occurs.astype(target.dtype)
     k = ones.sum()
+    identity = np.eye(len(target), dtype=target.dtype)
 
     def dual(offset: Array, logits: Array, share: Array, target: Array) -> Array:
         return share @ jax.nn.logsumexp(logits + offset[None], axis=1) - target @ offset
@@ -120,8 +134,8 @@ def _projected(logits: Array, share: Array, target: Array) -> Array:
         mean = mean_of(q, share)
         gradient = mean - target
         # Constant offsets change nothing, and labels that don't occur have none: both directions are filled up.
-        hessian = jnp.diag(mean) - (q * share[:, None]).T @ q
-        return gradient, hessian + jnp.outer(ones, ones) / k**2 + jnp.diag(1 - ones)
+        hessian = mean[None] * identity - (q * share[:, None]).T @ q
+        return gradient, hessian + jnp.outer(ones, ones) / k**2 + (1 - ones)[None] * identity
 
     def more(carry: Any) -> Array:
         number, _, _, damping, size = carry
@@ -130,8 +144,8 @@ def _projected(logits: Array, share: Array, target: Array) -> Array:
     def step(carry: Any) -> Any:
         number, offset, old, damping, _ = carry
         gradient, hessian = slope(offset, *constants)
-        scale = jnp.diag(jnp.diag(hessian))  # Levenberg-Marquardt: rare labels are as free to move as frequent ones
-        moved = offset - jnp.linalg.solve(hessian + damping * scale, gradient)
+        # Levenberg-Marquardt: rare labels are as free to move as frequent ones.
+        moved = offset - jnp.linalg.solve(hessian + damping * identity * hessian, gradient)
         new = dual(moved, *constants)
         size = jnp.abs(gradient).max()
         # Near the solution the dual is flat to rounding; a smaller slope then decides.
@@ -154,7 +168,7 @@ def _projected(logits: Array, share: Array, target: Array) -> Array:
     # Hessian singular, so it is lifted a little.
     gradient, hessian = slope(offset, logits, share, target)
     hessian = jax.lax.stop_gradient(hessian)
-    lift = jnp.sqrt(jnp.finfo(logits.dtype).eps) * jnp.diag(jnp.diag(hessian))
+    lift = jnp.sqrt(jnp.finfo(logits.dtype).eps) * identity * hessian
     last = jnp.linalg.solve(hessian + lift, gradient)
     offset = offset - (last - jax.lax.stop_gradient(last))
     return jnp.where(occurs, offset - (jnp.where(occurs, offset, 0.0).sum() / k), 0.0)

@@ -5,6 +5,7 @@ a ``flax.linen`` module, or ``Net(init, apply)`` around an equinox or haiku mode
 the moments of the samples that it is trained on, so units don't matter.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -144,6 +145,7 @@ def _standardised(moments: _Moments, x: Array) -> Array:
     return (x - moments.mean[None]) * moments.scale[None]
 
 
+@functools.partial(jax.jit, static_argnames="classes")
 def log_prior(y: Array, classes: int, weight: Any = None) -> Array:
     """Log of the shares of the labels, as counted.
 

@@ -34,6 +34,7 @@ class CrossFit(NamedTuple):
     trace: Trace
 
 
+@functools.partial(jax.jit, static_argnames=("n", "folds"))
 def _fold_indices(key: Key, n: int, folds: int) -> tuple[Array, Array]:
     """Of each fold the samples to train on ``(folds, n - c)`` and those held out ``(folds, c)``, c = ceil(n / folds).
 
@@ -41,10 +42,9 @@ def _fold_indices(key: Key, n: int, folds: int) -> tuple[Array, Array]:
     """
     order = jax.random.permutation(key, n)
     held = -(-n // folds)
-    starts = np.minimum(np.arange(folds) * held, n - held)
-    inside = starts[:, None] + np.arange(held)
-    outside = np.stack([np.setdiff1d(np.arange(n), window) for window in inside])
-    return order[outside], order[inside]
+    starts = jnp.minimum(jnp.arange(folds) * held, n - held)[:, None]
+    others = jnp.arange(n - held)[None]
+    return order[others + held * (others >= starts)], order[starts + jnp.arange(held)[None]]
 
 
 def _grouped_indices(key: Key, groups: np.ndarray, folds: int) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +172,7 @@ def cross_fit(
     )
     keys = jax.random.split(jax.random.fold_in(key, 0), repeats)
     if groups is None:
-        train, held = jax.vmap(lambda key: _fold_indices(key, n, folds))(keys)
+        train, held = jax.vmap(lambda key: _fold_indices(key, n=n, folds=folds))(keys)
     else:
         _checks.require(
             not is_traced(groups) and np.shape(groups) == (n,),

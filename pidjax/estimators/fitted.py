@@ -4,6 +4,7 @@ One function of arrays: it runs under jit, and under vmap over datasets and keys
 """
 
 import functools
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -140,23 +141,31 @@ def fitted_posteriors(
         model.estimator, key, samples._replace(y=y), steps=recipe.steps, estimate=model.log_posterior,
         **shared_settings(recipe, size(samples), recipe.batch_size, groups),
     )  # fmt: skip
-    log_p = jax.tree.map(averaged, done.estimate)
-    scaling = {name: vector_scaling(log_p[name], y, weight=weight) for name in HEADS}
-    calibrated = {name: scaling[name](log_p[name]) for name in HEADS}
+    calibrated, of_repeats, scaling, measured = _calibrated(done.estimate, y, weight)
+    models = PosteriorModels(done.state, scaling, log_prior(y, classes, weight))
+    return _checks.poison(FittedPosteriors(calibrated, of_repeats, measured, models), ok)
 
-    def alone(log_p: Array) -> Array:
-        return vector_scaling(log_p, y, weight=weight)(log_p)
 
-    of_repeats = {
-        name: calibrated[name][None] if recipe.repeats == 1 else jax.vmap(alone)(done.estimate[name]) for name in HEADS
-    }
-    fitted = FittedPosteriors(
-        calibrated,
-        of_repeats,
-        {name: quality(calibrated[name], y, weight=weight) for name in HEADS},
-        PosteriorModels(done.state, scaling, log_prior(y, classes, weight)),
-    )
-    return _checks.poison(fitted, ok)
+@jax.jit  # one small program: eagerly a hundred are compiled, one by one
+def _calibrated(estimate: dict[str, Array], y: Array, weight: Array | None) -> Any:
+    """Of the posteriors of all repeats ``(repeats, n, k)`` the mean and each, calibrated; the scaling; its quality."""
+    each = jnp.stack([estimate[name] for name in HEADS])
+    mean = averaged(jnp.moveaxis(each, 1, 0))[:, None]
+
+    def alone(log_p: Array) -> Any:
+        scaling = vector_scaling(log_p, y, weight=weight)
+        calibrated = scaling(log_p)
+        return calibrated, scaling, quality(calibrated, y, weight=weight)
+
+    found = jax.vmap(jax.vmap(alone))(mean if each.shape[1] == 1 else jnp.concatenate([mean, each], axis=1))
+    first = jax.tree.map(lambda leaf: leaf[:, 0], found)
+    calibrated, scaling, measured = (_by_head(part) for part in first)
+    of_repeats = _by_head(found[0][:, -each.shape[1] :])
+    return calibrated, of_repeats, scaling, measured
+
+
+def _by_head(stacked: Any) -> dict[str, Any]:
+    return {name: jax.tree.map(operator.itemgetter(row), stacked) for row, name in enumerate(HEADS)}
 
 
 def unseen_posteriors(
@@ -192,6 +201,7 @@ def of_all(function: Any, states: Any, samples: Samples) -> Any:
     return jax.vmap(lambda state: function(state, samples))(flat)
 
 
+@jax.jit
 def averaged(logs: Array) -> Array:
     """The logarithm of the mean over the first axis, of what these are logarithms of."""
     return jax.nn.logsumexp(logs, axis=0) - jnp.log(logs.shape[0])

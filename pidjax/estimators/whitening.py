@@ -1,5 +1,6 @@
 """Whitening: an invertible affine map, read off weighted samples, after which they have mean 0 and covariance 1."""
 
+import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -39,6 +40,7 @@ class Whitening(NamedTuple):
         return columns if self.factor is None else columns + jnp.log(jnp.diag(self.factor)).sum()
 
 
+@functools.partial(jax.jit, static_argnames="mode")
 def whitening(x: Array, weight: Any = None, *, mode: Mode = "full") -> Whitening:
     """The whitening map of weighted samples.
 
