@@ -1,10 +1,12 @@
 """Answers in kind: the one place that decides in which precision, and as what, an eager call answers."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 __all__ = ["in_own_precision", "is_traced"]
@@ -47,7 +49,9 @@ def in_own_precision(function: Callable[P, T]) -> Callable[P, T]:
         from_jax = any(isinstance(leaf, jax.Array) and not _is_key(leaf) for leaf in arrays)
         if from_jax or is_traced(arrays):
             return function(*args, **kwargs)
-        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        # Only inside a jit, where constants are traced too: elsewhere it would compile each of a program's own apart.
+        within = jax.ensure_compile_time_eval() if is_traced(jnp.zeros(())) else contextlib.nullcontext()
+        with within, jax.enable_x64(True):
             return jax.tree.map(_to_numpy, function(*args, **kwargs))
 
     return call

@@ -13,7 +13,8 @@ import numpy as np
 
 from pidjax import _checks
 from pidjax.pid import PID
-from pidjax.posteriors import exact_union, reconciled, shared_cells, table_union
+from pidjax.posteriors import exact_union, shared_cells, table_union
+from pidjax.reconciled import reconciled
 from pidjax.typing import Array, ArrayLike, Key
 
 __all__ = ["REPLICATE_TOL", "group_numbers", "posterior_replicates", "resampled_weights"]

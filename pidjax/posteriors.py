@@ -15,13 +15,13 @@ import jax.numpy as jnp
 
 from pidjax import _checks
 from pidjax._precision import in_own_precision
-from pidjax.calibration import vector_scaling
 from pidjax.couplings.broja import union_information
-from pidjax.couplings.certificate import Potentials, dual_bound, pairwise_sum
-from pidjax.couplings.consistency import consistent, mean_of
+from pidjax.couplings.certificate import Potentials, dual_bound
+from pidjax.couplings.consistency import consistent
 from pidjax.info import Informations, mutual_information_of, xlogx
 from pidjax.pid import PID, from_union
 from pidjax.quantise import cells_of, codebook, soft_table
+from pidjax.reconciled import Reconciled, expected, reconciled
 from pidjax.typing import Array, ArrayLike, Key
 
 __all__ = ["PosteriorPid", "pid_from_posteriors"]
@@ -110,7 +110,7 @@ class PosteriorPid:
         # A label that never occurs is in no value.
         prior = jnp.where(self.log_prior > -jnp.inf, self.log_prior, 0.0)[None]
         if y is None:
-            expect = lambda log_p, value: _expected(log_p, jnp.where(value > -jnp.inf, value, 0.0))
+            expect = lambda log_p, value: expected(log_p, jnp.where(value > -jnp.inf, value, 0.0))
             union = expect(f1, self.potentials.a) + expect(f2, self.potentials.b)
             union -= 0.5 * (expect(f1, prior) + expect(f2, prior))
             return _closed([expect(f, f - prior) for f in (f1, f2, f12)], union)
@@ -207,123 +207,6 @@ def pid_from_posteriors(
     return _checks.poison(PosteriorPid(pid=best, **prepared._asdict(), **rest), ok, p1, p2, p12, weight)
 
 
-class Reconciled(NamedTuple):
-    """Posteriors of one population: what ``PosteriorPid`` says of them, under the same names."""
-
-    information: Informations
-    log_posterior: Informations
-    log_prior: Array
-    mismatch: Array
-    residual: Array
-    share: Array
-
-
-def reconciled(
-    p1: ArrayLike, p2: ArrayLike, p12: ArrayLike, y: ArrayLike | None, *, weight: ArrayLike | None, calibrate: bool
-) -> tuple[Reconciled, Any]:
-    """The first two steps of ``pid_from_posteriors``, and whether the input was sound."""
-    given = [_distributions(p, name) for p, name in ((p1, "p1"), (p2, "p2"), (p12, "p12"))]
-    _checks.require(
-        len({p.shape for p, _ in given}) == 1,
-        f"p1, p2 and p12 have shapes {[p.shape for p, _ in given]}; expected one shape (n, k)",
-    )
-    n, k = given[0][0].shape
-    dtype = jnp.result_type(*(p for p, _ in given))
-    share, ok = _shares(weight, n, dtype)
-    labels = None
-    if y is not None:
-        labels, sound = _checks.labels(y, classes=k, n=n)
-        ok &= sound
-    for _, sound in given:
-        ok &= sound
-    prepared = _reconciled([p for p, _ in given], labels, share, ok, weighted=weight is not None, calibrate=calibrate)
-    reached = _checks.ensure(
-        jnp.logical_not(jax.lax.stop_gradient(prepared.residual) > _checks.sum_tolerance((n, k), dtype)),
-        lambda: (
-            f"the posteriors can't be reconciled with one p(y): {float(prepared.residual):.1g} is left, for some label "
-            "is one that hardly any sample believes in; give labels y to calibrate by, or floor the probabilities"
-        ),
-    )
-    return prepared, ok & reached
-
-
-@functools.partial(jax.jit, static_argnames=("weighted", "calibrate"))  # eagerly a hundred programs are compiled
-def _reconciled(
-    given: list[Array], labels: Array | None, share: Array, ok: Any, *, weighted: bool, calibrate: bool
-) -> Reconciled:
-    """Of input that was looked at; where it isn't sound, of something else."""
-    n, k = given[0].shape
-    p = jnp.stack([own / own.sum(1, keepdims=True) for own in given])
-    log_p = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
-    means = jax.vmap(mean_of, (0, None))(jnp.exp(log_p), share)
-    target = means.sum(0) / 3
-    if labels is not None:
-        # Counted in whole numbers where that is possible: adding up 1/n a million times in 32 bits is off by 1e-3.
-        whole = jnp.zeros(k, p.dtype).at[labels].add(1.0) / n
-        target = mean_of(jax.nn.one_hot(labels, k, dtype=p.dtype), share) if weighted else whole
-        means = jnp.concatenate([means, target[None]])
-        if calibrate:
-            log_p = jax.vmap(lambda own: vector_scaling(own, labels, weight=share)(own))(log_p)
-    target = jnp.where(ok, target / target.sum(), 1 / k)
-    done = jax.vmap(lambda own: consistent(own, target, weight=share))(jnp.where(ok, log_p, 0.0))
-    prior = jnp.log(target)
-    return Reconciled(
-        information=Informations(*(_information(own, prior, share) for own in done.log_posterior)),
-        log_posterior=Informations(*done.log_posterior),
-        log_prior=prior,
-        mismatch=(means.max(0) - means.min(0)).max(),
-        residual=done.residual.max(),
-        share=share,
-    )
-
-
-def _distributions(p: ArrayLike, name: str) -> tuple[Array, Any]:
-    """Probabilities ``(n, k)``, and whether all rows are distributions."""
-    p = jnp.asarray(_checks.as_float(p, name))
-    _checks.require(
-        p.ndim == 2 and p.size > 0,
-        f"{name} has shape {p.shape}; expected (n, k): for every sample a probability of every label",
-    )
-    least, most, off = _extremes(jax.lax.stop_gradient(p))
-    sound = _checks.ensure(
-        (least >= 0) & (off <= 1e-3),  # NaN and infinity aren't
-        lambda: (
-            f"{name} has rows that are no distributions: values from {float(least):g} to {float(most):g}, "
-            f"sums off by up to {float(off):g}; expected probabilities: jax.nn.softmax(logits)"
-        ),
-    )
-    return p, sound
-
-
-@jax.jit
-def _extremes(p: Array) -> tuple[Array, Array, Array]:
-    """The least entry, the greatest, and how far the sum of a row is from 1."""
-    return p.min(), p.max(), jnp.abs(p.sum(1) - 1).max()
-
-
-def _shares(weight: ArrayLike | None, n: int, dtype: Any) -> tuple[Array, Any]:
-    if weight is None:
-        return jnp.full(n, 1 / n, dtype), True
-    w = jnp.asarray(_checks.as_float(weight, "weight"), dtype)
-    _checks.require(w.shape == (n,), f"weight has shape {w.shape}; expected one for each sample, ({n},)")
-    ok = _checks.ensure(
-        (jnp.isfinite(w) & (w >= 0)).all() & (w.sum() > 0),
-        lambda: f"weight runs from {float(w.min()):g} to {float(w.max()):g}; expected numbers >= 0, not all 0",
-    )
-    return w / w.sum(), ok
-
-
-def _information(log_p: Array, prior: Array, share: Array) -> Array:
-    """``E KL(posterior || prior)``."""
-    return pairwise_sum(share * _expected(log_p, log_p - jnp.where(prior > -jnp.inf, prior, 0.0)[None]))
-
-
-def _expected(log_p: Array, value: Array) -> Array:
-    """``sum_y p(y) value(y)``, ``(n,)``, over the labels that are possible; NaN stays NaN, derivatives finite."""
-    possible = log_p != -jnp.inf
-    return jnp.where(possible, jnp.exp(log_p) * jnp.where(possible, value, 0.0), 0.0).sum(1)
-
-
 def exact_union(prepared: Reconciled, tol: float = 1e-6) -> dict[str, Any]:
     """All samples as symbols: two labels by the closed form, more by the method for large problems."""
     tables = [prepared.share[:, None] * jnp.exp(own) for own in prepared.log_posterior[:2]]
@@ -348,17 +231,30 @@ def _quantised(key: Any, prepared: Reconciled, cells: int, tol: float) -> dict[s
     coarse, _ = table_union(prepared, shared_cells(keys[0], prepared, cells=cells // 2), cells=cells, tol=tol)
     codes = shared_cells(keys[1], prepared, cells=cells)
     rest, solved = table_union(prepared, codes, cells=cells, tol=tol)
-    i1, i2, i12 = prepared.information
-    drift = jax.tree.map(jnp.subtract, rest["ratio"], coarse["ratio"])
-    k = len(prepared.log_prior)
+    k, bias = len(prepared.log_prior), None
     if k > _FEW_LABELS and len(prepared.share) >= 2 * _THICK * cells:
-        union = rest["ratio"].mi1 + rest["ratio"].unique2
         bias = _sampling_bias(keys[2], prepared, codes, solved.tables, tol)
+    return _corrected(prepared.information, coarse["ratio"], rest, solved, codes, bias)
+
+
+@jax.jit
+def _corrected(
+    information: Informations,
+    coarse: PID,
+    rest: dict[str, PID],
+    solved: "_Table",
+    codes: tuple[Array, Array],
+    bias: Array | None,
+) -> dict[str, Any]:
+    i1, i2, i12 = information
+    if bias is not None:
+        union = rest["ratio"].mi1 + rest["ratio"].unique2
         room = jnp.maximum(union - jnp.maximum(i1, i2), 0.0)
-        rest["halves"] = from_union(i1, i2, i12, union - jnp.clip(bias, 0.0, room))
+        rest = rest | {"halves": from_union(i1, i2, i12, union - jnp.clip(bias, 0.0, room))}
     kept = rest["table"].mi1 + rest["table"].mi2
     return {
-        "variants": rest, "lower": solved.lower, "upper": solved.upper, "drift": drift,
+        "variants": rest, "lower": solved.lower, "upper": solved.upper,
+        "drift": jax.tree.map(jnp.subtract, rest["ratio"], coarse),
         "potentials": Potentials(solved.potentials.a[codes[0]], solved.potentials.b[codes[1]]),
         "retained": jnp.where(i1 + i2 > 0, kept / jnp.where(i1 + i2 > 0, i1 + i2, 1.0), 1.0),
     }  # fmt: skip
@@ -377,18 +273,30 @@ def table_union(
     prepared: Reconciled, codes: tuple[Array, Array], *, cells: int, tol: float
 ) -> tuple[dict[str, PID], "_Table"]:
     """The variants ``table``, ``raw`` and ``ratio``, and the solved table; codes in ``[0, cells)``."""
-    p1, p2 = (jnp.exp(own) for own in prepared.log_posterior[:2])
-    tables = [soft_table(c, p, prepared.share, cells=cells) for c, p in zip(codes, (p1, p2), strict=True)]
-    solved = _solved(*tables, tol)
-    i1, i2, i12 = prepared.information
-    mi1, mi2 = (mutual_information_of(table) for table in tables)
+    solved = _solved(*_tables(prepared, codes, cells=cells), tol)
+    return _variants(prepared.information, solved), solved
+
+
+@functools.partial(jax.jit, static_argnames="cells")
+def _tables(prepared: Reconciled, codes: tuple[Array, Array], *, cells: int) -> tuple[Array, Array]:
+    first, second = (
+        soft_table(code, jnp.exp(own), prepared.share, cells=cells)
+        for code, own in zip(codes, prepared.log_posterior[:2], strict=True)
+    )
+    return first, second
+
+
+@jax.jit
+def _variants(information: Informations, solved: "_Table") -> dict[str, PID]:
+    i1, i2, i12 = information
+    mi1, mi2 = (mutual_information_of(table) for table in solved.tables)
     kept = mi1 + mi2
     ratio = jnp.where(kept > 0, (i1 + i2) / jnp.where(kept > 0, kept, 1.0), 1.0)
     return {
         "table": from_union(mi1, mi2, i12, solved.lower),
         "raw": from_union(i1, i2, i12, solved.lower),
         "ratio": from_union(i1, i2, i12, solved.lower * ratio),
-    }, solved
+    }
 
 
 class _Table(NamedTuple):
@@ -415,29 +323,38 @@ def _sampling_bias(
     A half's own optimum exceeds what the other's potentials, made feasible, certify for it; the bias at n falls like
     1 / sqrt(n), so it is that of a half over sqrt(2), and half of the difference is the potentials' own loss.
     """
-    share, posterior, prior = prepared.share, prepared.log_posterior, prepared.log_prior
-    n = len(share)
+    both = _halves(key, prepared, codes, cells=len(tables[0]))
+    solved = [_solved(*own, tol) for own in both]
+    differences = [_excess(*pair, tables, prepared.log_prior) for pair in (solved, solved[::-1])]
+    return sum(differences) / 2 / (2 * math.sqrt(2))
+
+
+@functools.partial(jax.jit, static_argnames="cells")
+def _halves(key: Any, prepared: Reconciled, codes: tuple[Array, Array], *, cells: int) -> list[tuple[Array, Array]]:
+    """The tables of both halves of the samples, in the cells of the whole."""
+    n = len(prepared.share)
     first = jnp.argsort(jax.random.uniform(key, (n,))) < n // 2
-    target = jnp.exp(prior)
-    pooled = [jnp.log(jnp.maximum(t, 1e-30)) - jnp.log(jnp.maximum(t.sum(1, keepdims=True), 1e-30)) for t in tables]
+    target = jnp.exp(prepared.log_prior)
 
     def half(inside: Array) -> tuple[Array, Array]:
-        weight = jnp.where(inside, share, 0.0)
+        weight = jnp.where(inside, prepared.share, 0.0)
         weight = weight / weight.sum()
-        own = [consistent(jnp.where(inside[:, None], f, 0.0), target, weight=weight) for f in posterior[:2]]
+        own = [
+            consistent(jnp.where(inside[:, None], f, 0.0), target, weight=weight) for f in prepared.log_posterior[:2]
+        ]
         return tuple(  # type: ignore[return-value]
-            soft_table(c, jnp.exp(done.log_posterior), weight, cells=len(t))
-            for c, done, t in zip(codes, own, tables, strict=True)
+            soft_table(c, jnp.exp(done.log_posterior), weight, cells=cells) for c, done in zip(codes, own, strict=True)
         )
 
-    both = [half(first), half(~first)]
-    solved = [_solved(*tables, tol) for tables in both]
-    entropy = -xlogx(target).sum()
-    differences = []
-    for (t1, t2), own, other in zip(both, solved, solved[::-1], strict=True):
-        # A cell that the other half lacks says there what its posterior says.
-        a, b = (jnp.where(jnp.isfinite(x), x, p) for x, p in zip(other.potentials, pooled, strict=True))
-        b = jnp.where(jnp.isfinite(other.potentials.b), b, 0.0)
-        bound, _ = dual_bound(t1, t2, Potentials(a, b))
-        differences.append(own.lower - (bound.value + entropy))
-    return sum(differences) / 2 / (2 * math.sqrt(2))
+    return [half(first), half(~first)]
+
+
+@jax.jit
+def _excess(own: "_Table", other: "_Table", tables: tuple[Array, Array], log_prior: Array) -> Array:
+    """By how much a half's optimum exceeds what the other's potentials certify for it."""
+    pooled = [jnp.log(jnp.maximum(t, 1e-30)) - jnp.log(jnp.maximum(t.sum(1, keepdims=True), 1e-30)) for t in tables]
+    # A cell that the other half lacks says there what its posterior says.
+    a, b = (jnp.where(jnp.isfinite(x), x, p) for x, p in zip(other.potentials, pooled, strict=True))
+    b = jnp.where(jnp.isfinite(other.potentials.b), b, 0.0)
+    bound, _ = dual_bound(*own.tables, Potentials(a, b))
+    return own.lower - (bound.value - xlogx(jnp.exp(log_prior)).sum())

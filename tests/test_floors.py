@@ -16,7 +16,7 @@ FLOORS = [
     {"info"},
     {"pid"},
     {"joint", "couplings", "lattice", "calibration", "gaussian"},
-    {"quantise", "gaussian_coupling", "gaussian_sources"},
+    {"quantise", "reconciled", "gaussian_coupling", "gaussian_sources"},
     {"datasets", "posteriors", "bounds", "accuracy"},
     {"bootstrap"},
     {"gaussian_samples"},

@@ -8,11 +8,10 @@ import numpy as np
 import optax
 
 from pidjax import _checks
-from pidjax.estimators.autoregressive import Mixtures, first_mixtures, log_mixture, regression
+from pidjax.estimators.autoregressive import Mixtures, Read, first_mixtures, log_mixture, regression
 from pidjax.estimators.base import Estimator, by_gradient
 from pidjax.estimators.cells import (
     RECIPE,
-    Grid,
     Units,
     check_fields,
     check_grid,
@@ -24,7 +23,7 @@ from pidjax.estimators.cells import (
     spread,
 )
 from pidjax.estimators.kernels import in_pieces
-from pidjax.estimators.whitening import Whitening, whitening
+from pidjax.estimators.whitening import whitening
 from pidjax.typing import Array, Key, Samples
 
 __all__ = ["masked_convolution"]
@@ -33,16 +32,6 @@ _LEARNING_RATE = 5e-3
 # Of the linear part: rows up, columns left (negative: right).
 _BEFORE = ((0, 1), (1, 0), (1, 1), (1, -1))
 _SIZE = 3  # of all kernels
-
-
-class Read(NamedTuple):
-    """What ``init`` reads off the samples, for each channel; see ``autoregressive``."""
-
-    grid: Grid
-    seen: Whitening
-    condition: Whitening | None
-    slope: Array
-    unit: Array
 
 
 class Net(NamedTuple):
