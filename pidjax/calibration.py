@@ -140,7 +140,7 @@ class Quality(NamedTuple):
         log_loss: mean ``-log p(y | x)``, nats.
         accuracy: share of the samples whose likeliest label is theirs.
         calibration_error: mean distance between the greatest posterior and how often it is right, over 15 bins of
-            equal count.
+            equal count; samples of one posterior count alike, in whichever bins they fall.
     """
 
     log_loss: Array
@@ -177,8 +177,13 @@ def _measured(logits: Array, labels: Array, weight: ArrayLike | None) -> Quality
     right = (jnp.argmax(logits, 1) == labels).astype(logits.dtype)
     confidence = jnp.exp(jnp.max(logits, 1))
     order = jnp.argsort(confidence)
-    bins = np.arange(n) * min(_BINS, n) // n
-    gaps = jnp.zeros(min(_BINS, n), logits.dtype).at[bins].add((share * (confidence - right))[order])
+    confidence, excess = confidence[order], (share * (confidence - right))[order]
+    # Samples that tie have their mean each: which of them falls into which bin must not depend on how they came.
+    tie = jnp.cumsum(jnp.diff(confidence, prepend=confidence[:1]) > 0)
+    of_ties = lambda values: jax.ops.segment_sum(values, tie, n, indices_are_sorted=True)
+    excess = (of_ties(excess) / jnp.maximum(of_ties(jnp.ones_like(excess)), 1))[tie]
+    bins = jnp.arange(n) * min(_BINS, n) // n
+    gaps = jax.ops.segment_sum(excess, bins, min(_BINS, n), indices_are_sorted=True)
     return Quality((share * cross_entropy(logits, labels)).sum(), (share * right).sum(), jnp.abs(gaps).sum())
 
 
