@@ -19,6 +19,8 @@ from pidjax.pointwise import ATOMS, WIDTH, Pointwise, counted, fixed, number, py
 
 __all__ = ["Null", "Report"]
 
+_INVISIBLE = 1e-6  # of a plot's unit
+
 
 class Null(NamedTuple):
     """What permuted labels give: each atom's mean and 95 % quantile (nats), and the estimate's p-value."""
@@ -276,7 +278,7 @@ class Report:
         top, bottom, width = 0.0, 0.0, 0.7
         for i, (atom, name, letter, colour) in enumerate(ATOMS):
             height = getattr(pid, atom)
-            edge = (top if height >= 0 else bottom) + height
+            edge = (top if height > -_INVISIBLE else bottom) + height  # what rounding puts below zero is at the top
             ax.bar(
                 position, height, width, bottom=edge - height, color=colour, edgecolor="white", linewidth=0.8,
                 label=f"{name} ({letter})" if first else None,

@@ -207,6 +207,12 @@ def test_negative_atoms_hang_below_zero(samplewise):
     np.testing.assert_allclose(whiskers, [(0.3, 0.5), (-0.25, -0.1), (-0.38, -0.27), (0.8, 1.0)], atol=1e-15)
 
 
+def test_an_atom_that_rounding_puts_below_zero_keeps_its_place_in_the_bar(report):
+    ax = dataclasses.replace(report, pid=pid(0.4, -1e-13, 0.2, 0.3)).plot(mpl.figure.Figure().add_subplot())
+    whiskers = [line.get_segments()[0][:, 1] for line in ax.collections]
+    np.testing.assert_allclose(whiskers[1], (0.4, 0.55), atol=1e-9)  # unique1: [0.05, 0.15] on top of R
+
+
 def test_the_plot_stacks_the_atoms_and_marks_their_intervals(report):
     ax = report.plot()
     bars = [container for container in ax.containers if hasattr(container, "patches")]
