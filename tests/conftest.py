@@ -148,12 +148,13 @@ SLOW = re.compile(
 )
 
 
-# Slow ones of half a minute and more, an hour together: whole studies, trained over seeds and settings, whose quicker
-# siblings .ci/run keeps. ``pytest -m long`` runs them, before a release and after a change of what they study.
+# Slow ones, an hour and a half together, most of half a minute and more: whole studies, trained over seeds and settings,
+# and further settings of what .ci/run keeps one of. ``pytest -m long`` runs them, before a release and after a change of
+# what they study.
 LONG = re.compile(
     "|".join(
         (
-            r"test_notebooks.py::test_it_runs_in_a_fresh_kernel\[(with_data-0[2-9]|without_data-0[36])_",
+            r"test_notebooks.py::test_it_runs_in_a_fresh_kernel\[(with_data|without_data-0[2356])",
             r"test_(samplewise_|continuous_)?benchmark(s)?.py::test_the_quick_run",
             r"test_real_data.py::test_(avmnist_is|every_pair)",
             r"test_samplewise.py::test_(means_of_informations_are_the_truth|units_of_a_modality)",
@@ -169,7 +170,19 @@ LONG = re.compile(
             r"test_samplewise.py::test_the_shift_clamps.*\[(lsmi_10|c3)",
             r"test_robustness.py::test_the_routes_agree\[shape[39]-dense",
             r"test_(posteriors.py::test_the_bar_for_exact.*\[1|dual.py::test_trained_it_is_close.*c3)",
-            r"test_broja.py::test_every_product_is_solved_exactly.*and.3.xor",
+            r"test_broja.py::test_every_product_is_solved_exactly.*(and.3.xor|red_and_u1.3_)",
+            r"test_broja.py::test_every_task_is_solved_exactly_by_every_route\[(red_and_u1|rdn_xor|copy)_",
+            r"test_infometer.py::test_(maps_share|a_vmap_over_eight|what_models_learn|copies_share|weights_are_rep)",
+            r"test_infometer.py::test_(a_joint_model_sees.*invertible|the_information.*invertible-0.5|joints_that.*joint[12])",
+            r"test_bounds.py::test_(float32_is_kept|the_synergy_of_random_joints.*shape1|the_binding|symbols_that_do)",
+            r"test_bottleneck.py::test_(a_map_given_itself|scales_that_vary)",
+            r"test_bottleneck.py::test_the_rate_of_a_normal_is_its_entropy\[(scale.hyper|hyper|factor).*-(0.5|1.0)",
+            r"test_samplewise.py::test_eight_datasets",
+            r"test_scaling.py::test_the_bracket_closes_on_the_interior_point_methods_for_every_kind\[shape1",
+            r"test_maximum_entropy.py::test_float32_is_kept",
+            r"test_quantify_infometer.py::test_(maps_are_coded|given_the_label)",
+            r"test_quantify_posteriors.py::test_learned_bounds_enclose_what_is_solved_without_cells",
+            r"test_flow.py::test_distortions_that_mix|test_quantify_gaussian.py::test_a_flow_of_copies",
         )
     )
 )
