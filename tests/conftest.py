@@ -148,8 +148,8 @@ SLOW = re.compile(
 )
 
 
-# Slow ones, an hour and a half together, most of half a minute and more: whole studies, trained over seeds and settings,
-# and further settings of what .ci/run keeps one of. ``pytest -m long`` runs them, before a release and after a change of
+# Slow ones, an hour and a half together, most of half a minute and more: studies, trained over seeds and settings, and
+# further settings of what .ci/run keeps one of. ``pytest -m long`` runs them, before a release and after a change of
 # what they study.
 LONG = re.compile(
     "|".join(
