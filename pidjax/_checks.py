@@ -130,6 +130,8 @@ def labels(y: Any, *, classes: int, n: int | None = None) -> tuple[Any, Any]:
         f"y has dtype {y.dtype}; expected integer labels in [0, {classes}): np.unique(y, return_inverse=True)[1]",
         TypeError,
     )
+    # Looked at in a type that holds both: jax reads the number of classes in the dtype of y, int64 may exceed int32.
+    y = y.astype(np.int32) if y.dtype.itemsize < 4 else y
     ok = ensure(
         ((y >= 0) & (y < classes)).all(),
         lambda: (

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from pidjax import broja, gaussian_pid
-from pidjax._checks import poison
+from pidjax._checks import labels, poison
 from pidjax.estimators import fit
 from pidjax.estimators.base import by_gradient
 from pidjax.typing import Samples
@@ -57,3 +57,16 @@ def test_one_refusal_among_many_is_no_other_s():
     one = lambda x: poison(jnp.where(x > 0, 2.0, x), x < 5, x)
     found = jax.vmap(jax.grad(one))(jnp.array([-1.0, 1.0, 9.0]))
     assert np.array_equal(found, [1.0, 0.0, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16])
+def test_labels_of_few_bits_may_be_fewer_than_the_classes(kind, dtype):
+    y, ok = labels(kind(np.array([0, 100], dtype)), classes=70_000)
+    assert bool(ok)
+    assert y.dtype == np.int32
+
+
+def test_labels_beyond_32_bits_are_refused_and_not_wrapped():
+    with pytest.raises(ValueError, match="y runs from 0 to 4294967296"):
+        labels(np.array([0, 2**32]), classes=3)
