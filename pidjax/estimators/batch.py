@@ -107,14 +107,28 @@ def joints_with_label(samples: Samples) -> tuple[Array, Array, Any]:
 
 
 def shares(samples: Samples) -> Array:
-    """The weights ``(n,)``, sum one; all 0 where they are."""
+    """The weights over their sum.
+
+    Args:
+        samples: x1 ``(n, ...)``; weights ``(n,)`` or None.
+
+    Returns:
+        ``(n,)``, sum one; all 0 where they are.
+    """
     x1 = jnp.asarray(samples.x1)
     weight = jnp.ones(len(x1), x1.dtype) if samples.weight is None else jnp.asarray(samples.weight, x1.dtype)
     return ratio(weight, weight.sum())
 
 
 def seen_by_networks(log_p: Array) -> Array:
-    """Log posteriors, of logits too, within bounds."""
+    """Log posteriors, of logits too, within bounds.
+
+    Args:
+        log_p: ``(n, k)``.
+
+    Returns:
+        ``(n, k)``, floored and scaled.
+    """
     return jnp.maximum(jax.nn.log_softmax(log_p), _FLOOR) / _UNIT
 
 

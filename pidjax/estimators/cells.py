@@ -70,18 +70,38 @@ def grid(x: Array, weight: Any = None, *, step: float = 0.25, units: Units = "st
 
 
 def check_grid(step: float, units: Units) -> None:
-    """Refuses what no grid has."""
+    """Refuse what no grid has, with a ValueError.
+
+    Args:
+        step: width of a cell.
+        units: ``"standard"`` or ``"raw"``.
+    """
     _checks.require(step > 0, f"step is {step}; expected a positive width of cells: 0.25 standard deviations, say")
     _checks.require(units in UNITS, f"units is {units!r}; expected one of {UNITS}")
 
 
 def flat(x: Array) -> Array:
-    """``(n, ..., d)`` as rows of columns."""
+    """Rows of columns.
+
+    Args:
+        x: ``(n, ..., d)``.
+
+    Returns:
+        ``(n x ..., d)``.
+    """
     return x.reshape(-1, x.shape[-1])
 
 
 def spread(weight: Any, x: Array) -> Any:
-    """The weights ``(n,)`` of samples ``(n, ..., d)``, for the rows of ``flat``."""
+    """The weights of samples, for the rows of ``flat``.
+
+    Args:
+        weight: ``(n,)`` or None.
+        x: ``(n, ..., d)``.
+
+    Returns:
+        ``(n x ...,)``; None for None.
+    """
     return None if weight is None else jnp.repeat(jnp.asarray(weight), flat(x).shape[0] // x.shape[0])
 
 
@@ -93,7 +113,17 @@ class Read(NamedTuple):
 
 
 def symbols(x: Array, weight: Any, step: float, units: Units) -> tuple[Array, Read]:
-    """The symbols of features ``(n, d)``, and how they were made."""
+    """The symbols of features, and how they were made.
+
+    Args:
+        x: ``(n, d)``.
+        weight: ``(n,)`` or None.
+        step: width of a cell.
+        units: see ``grid``.
+
+    Returns:
+        Symbols ``(n, d)``, and the grid with what standardises them.
+    """
     own = grid(x, weight, step=step, units=units)
     k = own(x)
     return k, Read(own, whitening(k, weight, mode="columns"))
@@ -162,7 +192,15 @@ def log_normal_cell(centre: Array, half: Array) -> Array:
 
 
 def check_fields(of: str | Sequence[str], given: str | Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the fields that are coded and of those that are known."""
+    """The names of the fields that are coded and of those that are known; a ValueError where they overlap.
+
+    Args:
+        of: one field of ``Samples`` or several.
+        given: likewise; None for none.
+
+    Returns:
+        Two tuples of names.
+    """
     coded = (of,) if isinstance(of, str) else tuple(of)
     known = () if given is None else (given,) if isinstance(given, str) else tuple(given)
     fields = Samples._fields[:3]
@@ -174,20 +212,46 @@ def check_fields(of: str | Sequence[str], given: str | Sequence[str] | None) -> 
 
 
 def field(samples: Samples, name: str) -> Array:
-    """One field, as it is."""
+    """One field, as it is; a ValueError where there is none.
+
+    Args:
+        samples: any.
+        name: of the field.
+
+    Returns:
+        The array.
+    """
     x = getattr(samples, name)
     _checks.require(x is not None, f"the samples have no {name}, which this model reads; expected Samples({name}=...)")
     return jnp.asarray(x)
 
 
 def columns(samples: Samples, names: tuple[str, ...], units: Units) -> Array:
-    """The features of some fields side by side, ``(n, d)``, floating."""
+    """The features of some fields side by side, floating.
+
+    Args:
+        samples: fields ``(n, ...)``.
+        names: of the fields, in this order.
+        units: see ``grid``.
+
+    Returns:
+        ``(n, d)``.
+    """
     parts = [floating(field(samples, name), name, units) for name in names]
     return jnp.concatenate([x.reshape(x.shape[0], -1) for x in parts], 1)
 
 
 def floating(x: Array, name: str, units: Units) -> Array:
-    """Features as floating numbers; whole numbers only where the units are their own."""
+    """Features as floating numbers; whole numbers only where the units are their own, else a TypeError.
+
+    Args:
+        x: any shape.
+        name: what the message calls them.
+        units: see ``grid``.
+
+    Returns:
+        The features, of that shape.
+    """
     if jnp.issubdtype(x.dtype, jnp.floating):
         return x
     _checks.require(
@@ -200,6 +264,14 @@ def floating(x: Array, name: str, units: Units) -> Array:
 
 
 def default_optimiser(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Adam along a cosine, all parameters in one array: that compiles and runs faster than many."""
+    """Adam along a cosine, all parameters in one array: that compiles and runs faster than many.
+
+    Args:
+        learning_rate: the first one.
+        steps: after which it is 0.
+
+    Returns:
+        The optimiser.
+    """
     _checks.require(steps >= 1, f"steps is {steps}; expected at least 1")
     return optax.flatten(optax.adam(optax.cosine_decay_schedule(learning_rate, steps)))
